@@ -1,0 +1,94 @@
+/** Every statement of the module, one function each. Times are judged by the database's clock alone. */
+import type { Config } from '../config.ts'
+import type { PresentedSession, Session, TokenHashes } from '../models/refresh_token.ts'
+import type { Client } from '../models/types.ts'
+import type { PublicUser, User } from '../models/user.ts'
+import type { Database } from './connection.ts'
+
+const USER_AGENT_MAX_CHARACTERS = 512
+
+/** @returns undefined when the email is taken */
+export function insertUser(db: Database, email: string, passwordHash: string) {
+  return db.row<PublicUser>`
+    insert into users (email, password_hash)
+    values (${email}, ${passwordHash})
+    on conflict (email) do nothing
+    returning id, email, email_verified`
+}
+
+export function findUserByEmail(db: Database, email: string) {
+  return db.row<User>`
+    select id, email, email_verified, password_hash
+      from users
+     where email = ${email}::citext`
+}
+
+/** Leaves a hash alone that has changed since it was read. */
+export function replacePasswordHash(db: Database, user: User, newHash: string) {
+  return db.row`
+    update users
+       set password_hash = ${newHash}, updated_at = now()
+     where id = ${user.id} and password_hash = ${user.password_hash}`
+}
+
+/** @returns undefined when the user is gone */
+export function insertSession(db: Database, config: Config, userId: string, hashes: TokenHashes, client: Client) {
+  const userAgent = client.userAgent?.slice(0, USER_AGENT_MAX_CHARACTERS)
+  return db.row<Session>`
+    insert into refresh_tokens (user_id, family_hash, token_hash, user_agent, ip, expires_at)
+    select id, ${hashes.family}::bytea, ${hashes.token}::bytea, ${userAgent}::text, ${client.ip}::inet,
+           now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int))
+      from users
+     where id = ${userId}
+    returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+}
+
+/**
+ * Replaces the live token of a session by its successor: one statement on one row that changes no indexed column.
+ * @returns undefined when the presented token is not the live one, or its session is revoked or expired
+ */
+export function rotateToken(db: Database, config: Config, presented: TokenHashes, successor: Buffer, salt: Buffer) {
+  return db.row<Session>`
+    update refresh_tokens
+       set token_hash = ${successor}, parent_hash = token_hash, rotation_salt = ${salt},
+           attempt_hash = ${presented.attempt}, issued_at = now(),
+           expires_at = least(now() + make_interval(secs => ${config.refreshTtlSeconds}::int),
+                              created_at + make_interval(secs => ${config.sessionMaxSeconds}::int))
+     where family_hash = ${presented.family} and token_hash = ${presented.token}
+       and revoked_at is null and expires_at > now()
+    returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+}
+
+/** Finds a session by any of its tokens, and tells where the presented one stands in it. */
+export function findPresentedSession(db: Database, config: Config, presented: TokenHashes) {
+  const graceSeconds = presented.attempt ? 0 : config.refreshGraceSeconds
+  return db.row<PresentedSession>`
+    select id, user_id, rotation_salt,
+           extract(epoch from expires_at - now())::int as expires_in_seconds,
+           revoked_at is not null as is_revoked,
+           expires_at <= now() as is_expired,
+           token_hash = ${presented.token} as is_live,
+           coalesce(parent_hash = ${presented.token} and (
+             attempt_hash = ${presented.attempt}
+             or now() < issued_at + make_interval(secs => ${graceSeconds}::int)), false) as is_repetition
+      from refresh_tokens
+     where family_hash = ${presented.family}`
+}
+
+/** @returns undefined when there is no such session; one revoked before stays as it is */
+export function revokeSession(db: Database, familyHash: Buffer) {
+  return db.row<{ id: string }>`
+    update refresh_tokens
+       set revoked_at = coalesce(revoked_at, now())
+     where family_hash = ${familyHash}
+    returning id`
+}
+
+/** @returns undefined when the session is revoked or gone */
+export function findUserOfSession(db: Database, sessionId: string, userId: string) {
+  return db.row<PublicUser>`
+    select users.id, users.email, users.email_verified
+      from refresh_tokens
+      join users on users.id = refresh_tokens.user_id
+     where refresh_tokens.id = ${sessionId} and users.id = ${userId} and refresh_tokens.revoked_at is null`
+}

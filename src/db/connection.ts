@@ -1,0 +1,126 @@
+/** Opens PostgreSQL, or the embedded database, behind one small interface, and brings its schema up to date. */
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { PGlite } from '@electric-sql/pglite'
+import { citext } from '@electric-sql/pglite/contrib/citext'
+import pg from 'pg'
+import { type Config, StartError } from '../config.ts'
+import { AuthError } from '../models/types.ts'
+import { sha256 } from '../utils/tokens.ts'
+
+export interface Database {
+  /** True for the embedded database, which serves this process alone. */
+  isEmbedded: boolean
+  /**
+   * Runs one statement; a serialization failure or a deadlock is repeated a few times.
+   * @throws {AuthError} AUTH_UNAVAILABLE when the database could not be asked, or could not finish
+   */
+  query(statement: { text: string; values: unknown[] }): Promise<{ rows: unknown[] }>
+  /** Runs the statement of a template, each value in it sent as a parameter, and answers its first row. */
+  row<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  close(): Promise<void>
+}
+
+type RunStatement = (text: string, values: unknown[]) => Promise<{ rows: unknown[] }>
+
+const MIGRATIONS = new URL('../../migrations/', import.meta.url)
+const MIGRATION_LOCK = 420261122
+const ATTEMPTS = 4
+/** Waiting for a connection and then for an answer must together stay below the 2 s in which a 503 is promised. */
+const TIMEOUTS = { connectionTimeoutMillis: 900, query_timeout: 900 }
+
+/** @throws {StartError} when the database cannot be used */
+export function openDatabase(config: Config): Promise<Database> {
+  return config.databaseUrl ? openPostgres(config.databaseUrl, config.databasePoolSize) : openEmbedded(config.dataDir)
+}
+
+async function openPostgres(connectionString: string, poolSize: number): Promise<Database> {
+  const migrator = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000 })
+  migrator.on('error', () => {}) // a broken connection fails the statement under way, which is told below
+  try {
+    await migrator.connect()
+    await migrate((text) => migrator.query(text))
+  } catch (error) {
+    throw new StartError(`The database that DATABASE_URL names cannot be used: ${(error as Error).message}`)
+  } finally {
+    await migrator.end()
+  }
+  const pool = new pg.Pool({ connectionString, max: poolSize, keepAlive: true, ...TIMEOUTS })
+  pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
+  const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
+  return { isEmbedded: false, ...statements(run), close: () => pool.end() }
+}
+
+async function openEmbedded(dataDir: string): Promise<Database> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const lock = await lockFolder(dataDir)
+  const folder = join(dataDir, 'postgres')
+  if (!existsSync(folder)) {
+    // Made aside and renamed when whole, so that a first start cut short leaves nothing to trip over.
+    const unfinished = `${folder}.unfinished`
+    await rm(unfinished, { recursive: true, force: true })
+    await (await PGlite.create(unfinished)).close()
+    await rename(unfinished, folder)
+  }
+  const database = await PGlite.create(folder, { extensions: { citext } })
+  await migrate(async (text) => (await database.exec(text)).at(-1))
+  const close = async () => {
+    await database.close()
+    lock.close()
+  }
+  return { isEmbedded: true, ...statements((text, values) => database.query(text, values)), close }
+}
+
+/** Two processes would ruin the embedded database. SQLite holds the kernel's lock, which ends with its process. */
+async function lockFolder(dataDir: string): Promise<DatabaseSync> {
+  const holderFile = join(dataDir, 'process-id')
+  const lock = new DatabaseSync(join(dataDir, 'lock'), { timeout: 0 })
+  try {
+    lock.exec('begin exclusive')
+  } catch {
+    const holder = await readFile(holderFile, 'utf8').catch(() => 'unknown')
+    throw new StartError(`The embedded database in ${dataDir} is in use by process ${holder}`)
+  }
+  await writeFile(holderFile, String(process.pid))
+  return lock
+}
+
+/** In one transaction, one node after the other: whoever comes second finds the work done. */
+async function migrate(run: (text: string) => Promise<{ rows: unknown[] } | undefined>): Promise<void> {
+  await run(`
+    begin isolation level read committed;
+    select pg_advisory_xact_lock(${MIGRATION_LOCK});
+    create table if not exists schema_migrations (file_name text primary key)`)
+  const applied = (await run('select file_name from schema_migrations'))?.rows as { file_name: string }[]
+  for (const fileName of (await readdir(MIGRATIONS)).sort()) {
+    if (applied.some(({ file_name }) => file_name === fileName)) continue
+    await run(await readFile(new URL(fileName, MIGRATIONS), 'utf8'))
+    await run(`insert into schema_migrations values ('${fileName}')`)
+  }
+  await run('commit')
+}
+
+function statements(run: RunStatement): Pick<Database, 'query' | 'row'> {
+  const query: Database['query'] = async ({ text, values }) => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await run(text, values)
+      } catch (error) {
+        const state = error instanceof Error && 'code' in error ? String(error.code) : ''
+        if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
+        // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
+        if (/^(22|23|42)/.test(state)) throw error
+        throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause: error })
+      }
+    }
+  }
+  return {
+    query,
+    async row<Row>(texts: TemplateStringsArray, ...values: unknown[]) {
+      const text = texts.reduce((before, after, index) => `${before}$${index}${after}`)
+      return (await query({ text, values })).rows[0] as Row | undefined
+    },
+  }
+}

@@ -1,0 +1,72 @@
+/** Every refusal on its way out: one shape, whoever refused. */
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
+import type { RateLimits } from '../utils/rate_limits.ts'
+import { clientOf, SECURITY_HEADERS } from './guard.ts'
+
+const METHODS = ['GET', 'HEAD', 'POST'] as const
+/** What the framework may answer besides 400 for a bad request. */
+const FRAMEWORK_STATUSES = [404, 405, 413, 415]
+/** Errors of the framework whose message is clear and quotes nothing of the request but its media type. */
+const CLEAR_MESSAGES = /^(FST_ERR_VALIDATION|FST_ERR_CTP_.*|NO_SUCH_ROUTE)$/
+
+/** What the client is told. */
+export function explain(error: unknown): { status: number; code: AuthErrorCode; message: string } {
+  if (error instanceof AuthError) return { ...ERRORS[error.code], code: error.code, message: error.message }
+  const { statusCode = 500, code, message } = error as FastifyError
+  if (statusCode >= 500) return { ...ERRORS.AUTH_INTERNAL, code: 'AUTH_INTERNAL' }
+  return {
+    status: FRAMEWORK_STATUSES.includes(statusCode) ? statusCode : 400,
+    code: 'AUTH_BAD_REQUEST',
+    message: CLEAR_MESSAGES.test(code) ? message : ERRORS.AUTH_BAD_REQUEST.message,
+  }
+}
+
+export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { status, code, message } = explain(error)
+  if (status >= 500) request.log.error({ err: error, cause: (error as Error).cause }, code)
+  if (error instanceof AuthError && error.retryAfterSeconds) reply.header('retry-after', error.retryAfterSeconds)
+  return reply.code(status).headers(SECURITY_HEADERS).send({ error: { code, message } })
+}
+
+/** Has all errors answered in the contract's shape, and counts answers of 401 against the address that gets them. */
+export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): void {
+  app.setErrorHandler(async (error, request, reply) => {
+    if (explain(error).status !== 401) return answerError(error, request, reply)
+    const refusal = await limits.countFailure(clientOf(request).network).catch((refusal) => refusal)
+    return answerError(refusal ?? error, request, reply)
+  })
+
+  app.addHook('onRequest', async (request, reply) => {
+    const isPreflight = request.routeOptions.url === '*'
+    if (!request.is404 && !isPreflight) return
+    const url = request.url.split('?')[0] as string
+    const allowed = METHODS.filter((method) => app.hasRoute({ method, url }))
+    if (allowed.length === 0) throw routeError(404, 'There is no such path')
+    if (isPreflight) return
+    reply.header('allow', allowed.join(', '))
+    throw routeError(405, 'The path does not take this method')
+  })
+}
+
+function routeError(statusCode: number, message: string): Error {
+  return Object.assign(new Error(message), { statusCode, code: 'NO_SUCH_ROUTE' })
+}
+
+/** Answers what is not even HTTP; there is neither a request nor a reply then. */
+export function answerUnreadable(_error: Error, socket: Socket): void {
+  const { status, message } = ERRORS.AUTH_BAD_REQUEST
+  const body = JSON.stringify({ error: { code: 'AUTH_BAD_REQUEST', message } })
+  const headers = {
+    ...SECURITY_HEADERS,
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': body.length,
+    connection: 'close',
+  }
+  const lines = [
+    `HTTP/1.1 ${status} Bad Request`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+  ]
+  if (socket.writable) socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`)
+}

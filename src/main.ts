@@ -1,0 +1,78 @@
+/** Puts the module together, and runs it when started as a program. */
+import { existsSync } from 'node:fs'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { registerAuthRoutes } from './api/auth.ts'
+import { registerJwksRoute } from './api/jwks.ts'
+import { type Config, loadConfig, StartError } from './config.ts'
+import { openDatabase } from './db/connection.ts'
+import { answerError, answerUnreadable, registerErrorAnswers } from './http/errors.ts'
+import { registerGuard } from './http/guard.ts'
+import type { AuthContext } from './service/auth.ts'
+import { openKeyStore } from './utils/jwks.ts'
+import { createRateLimits } from './utils/rate_limits.ts'
+import { createPasswords } from './utils/security.ts'
+
+const BODY_LIMIT_BYTES = 16 * 1024
+const REQUEST_TIMEOUT_MS = 10_000
+/** Threads that bcrypt leaves to the rest of the cryptography and to files. */
+const SPARE_THREADS = 4
+
+/**
+ * The whole module as a Fastify instance, with its keys and database open; closing it closes them.
+ * @throws {StartError} when keys or database cannot be used
+ */
+export async function buildApp(config: Config): Promise<FastifyInstance> {
+  const app = Fastify({
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    trustProxy: config.trustedProxies.length > 0 ? config.trustedProxies : false,
+    return503OnClosing: false,
+    onProtoPoisoning: 'remove',
+    onConstructorPoisoning: 'remove',
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+    schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
+    frameworkErrors: answerError,
+    clientErrorHandler: answerUnreadable,
+    logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: { req: describeRequest } },
+  })
+  app.removeContentTypeParser('text/plain')
+
+  const keys = await openKeyStore(config, (error) => app.log.error(error, 'the keys could not be read again'))
+  const database = await openDatabase(config)
+  app.addHook('onClose', () => database.close())
+  const limits = createRateLimits(config, database)
+  const context: AuthContext = { config, database, keys, limits, passwords: createPasswords(config) }
+
+  registerErrorAnswers(app, limits)
+  await registerGuard(app, config)
+  registerAuthRoutes(app, context)
+  registerJwksRoute(app, context)
+  return app
+}
+
+/** For the log: no path as it was sent, since clients put secrets into paths. */
+function describeRequest({ method, routeOptions }: FastifyRequest) {
+  return { method, route: routeOptions.url }
+}
+
+async function start(): Promise<void> {
+  if (existsSync('.env')) process.loadEnvFile()
+  const config = loadConfig(process.env)
+  process.env.UV_THREADPOOL_SIZE ??= String(config.hashConcurrency + SPARE_THREADS)
+  const app = await buildApp(config)
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
+
+  const address = await app.listen({ host: config.host, port: config.port }).catch((error) => {
+    throw new StartError(error.message)
+  })
+  const database = config.databaseUrl
+    ? 'PostgreSQL'
+    : `the embedded database in ${config.dataDir} (a power cut may lose its last writes; DATABASE_URL names a PostgreSQL)`
+  console.log(`Cerrojo listens on ${address} and uses ${database}`)
+}
+
+if (import.meta.main)
+  await start().catch((error) => {
+    console.error(error instanceof StartError ? error.message : error)
+    process.exit(1)
+  })

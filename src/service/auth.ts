@@ -1,0 +1,104 @@
+/** What the endpoints do, in the words of the contract. Knows neither HTTP nor SQL. */
+import type { Config } from '../config.ts'
+import * as db from '../db/auth.ts'
+import type { Database } from '../db/connection.ts'
+import type { Session } from '../models/refresh_token.ts'
+import { AuthError, type Client, type Tokens } from '../models/types.ts'
+import type { PublicUser } from '../models/user.ts'
+import { issueAccessToken, verifyAccessToken } from '../utils/crypto.ts'
+import type { KeyStore } from '../utils/jwks.ts'
+import type { RateLimits } from '../utils/rate_limits.ts'
+import { type CredentialsBody, checkPasswordPolicy, type Passwords, readCredentials } from '../utils/security.ts'
+import * as refreshTokens from '../utils/tokens.ts'
+
+/** What the service works with; made once, at the start. */
+export interface AuthContext {
+  config: Config
+  database: Database
+  keys: KeyStore
+  limits: RateLimits
+  passwords: Passwords
+}
+
+export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
+  const { email, password } = await readCredentials(context, body)
+  checkPasswordPolicy(password, email)
+  await context.limits.countRegistration(client.network)
+  const passwordHash = await context.passwords.hash(password)
+  const user = await db.insertUser(context.database, email, passwordHash)
+  if (!user) throw new AuthError('AUTH_EMAIL_TAKEN')
+  return user
+}
+
+export async function login(context: AuthContext, body: CredentialsBody, client: Client): Promise<Tokens> {
+  const { config, database, limits, passwords } = context
+  const { email, password } = await readCredentials(context, body)
+  await limits.countLogin(email, client.network)
+
+  const user = await db.findUserByEmail(database, email)
+  const { matches, newHash } = await passwords.verify(password, user?.password_hash)
+  if (!user || !matches) throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
+  if (newHash) await db.replacePasswordHash(database, user, newHash)
+
+  const token = refreshTokens.createRefreshToken()
+  const hashes = refreshTokens.hashRefreshToken(token)
+  const session = await db.insertSession(database, config, user.id, hashes, client)
+  if (!session) throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  return issueTokens(context, session, token)
+}
+
+/**
+ * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation
+ * or within the grace, gets the same successor; any other token of the session shown again revokes it.
+ */
+export async function refresh(context: AuthContext, text?: string, idempotencyKey?: string): Promise<Tokens> {
+  const { config, database, limits } = context
+  const presented = refreshTokens.decodeRefreshToken(text)
+  const hashes = refreshTokens.hashRefreshToken(presented, idempotencyKey)
+
+  const tooManyRotations = await limits.rotationRefusal(hashes.family)
+  if (!tooManyRotations) {
+    const salt = refreshTokens.createRotationSalt()
+    const successor = refreshTokens.deriveSuccessor(presented, salt)
+    const session = await db.rotateToken(database, config, hashes, refreshTokens.sha256(successor), salt)
+    if (session) {
+      await limits.countRotation(hashes.family)
+      return issueTokens(context, session, successor)
+    }
+  }
+
+  const session = await db.findPresentedSession(database, config, hashes)
+  if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  if (session.is_revoked) throw new AuthError('AUTH_TOKEN_REVOKED')
+  if (session.is_expired) throw new AuthError('AUTH_TOKEN_EXPIRED')
+  if (session.is_live) throw tooManyRotations ?? new AuthError('AUTH_TOKEN_EXPIRED')
+  if (!session.is_repetition) {
+    await db.revokeSession(database, hashes.family)
+    throw new AuthError('AUTH_TOKEN_REVOKED')
+  }
+  return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt))
+}
+
+/** Revokes the session that the token belongs to, whichever of its tokens it is. */
+export async function logout({ database }: AuthContext, text?: string): Promise<void> {
+  const { family } = refreshTokens.hashRefreshToken(refreshTokens.decodeRefreshToken(text))
+  const session = await db.revokeSession(database, family)
+  if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+}
+
+/** The user that an access token stands for, as long as its session is not revoked. */
+export async function me({ config, database, keys }: AuthContext, accessToken?: string): Promise<PublicUser> {
+  const { sid, sub } = await verifyAccessToken(keys, config, accessToken)
+  const user = await db.findUserOfSession(database, sid, sub)
+  if (!user) throw new AuthError('AUTH_TOKEN_REVOKED')
+  return user
+}
+
+async function issueTokens(context: AuthContext, session: Session, refreshToken: Buffer): Promise<Tokens> {
+  return {
+    accessToken: await issueAccessToken(context.keys, context.config, session),
+    refreshToken: refreshToken.toString('base64url'),
+    refreshExpiresInSeconds: session.expires_in_seconds,
+  }
+}

@@ -1,0 +1,103 @@
+/** Access tokens, signed and then encrypted (nested JWT, RFC 7519), and what a browser encrypted for us. */
+import { randomUUID } from 'node:crypto'
+import { base64url, CompactEncrypt, type CryptoKey, compactDecrypt, errors, jwtVerify, SignJWT } from 'jose'
+import type { Config } from '../config.ts'
+import type { Session } from '../models/refresh_token.ts'
+import { AuthError } from '../models/types.ts'
+import type { KeyStore, KeyUse } from './jwks.ts'
+
+const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
+/** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
+const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
+const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+type FrontEncParts = Record<'kid' | 'alg' | 'enc' | 'cek' | 'iv' | 'ct', string> & { aad?: string }
+const DECRYPTION = { contentEncryptionAlgorithms: ['A256GCM'], maxDecompressedLength: 0 }
+
+/** User id, session id and token id are UUIDs; times are in epoch seconds. */
+type AccessClaims = Record<'sub' | 'sid' | 'jti', string> & Record<'iat' | 'exp', number>
+
+/** @returns a compact JWE (RFC 7516) around a compact JWS (RFC 7515) */
+export async function issueAccessToken(keys: KeyStore, config: Config, session: Session): Promise<string> {
+  const signing = await keys.active('sig')
+  const encryption = await keys.active('enc')
+  const iat = Math.floor(Date.now() / 1000)
+  const exp = iat + config.accessTtlSeconds
+  const copied = { iss: config.issuer, aud: config.audience, iat, exp, jti: randomUUID() }
+
+  const jws = await new SignJWT({ sub: session.user_id, sid: session.id, ...copied })
+    .setProtectedHeader({ alg: signing.alg, typ: 'at+jwt', kid: signing.kid })
+    .sign(signing.privateKey)
+  return new CompactEncrypt(Buffer.from(jws))
+    .setProtectedHeader({ alg: encryption.alg, enc: 'A256GCM', cty: 'JWT', kid: encryption.kid, ...copied })
+    .encrypt(encryption.publicKey)
+}
+
+/**
+ * All of the contract's verification steps.
+ * @throws {AuthError} AUTH_TOKEN_EXPIRED for a genuine token past its time, AUTH_TOKEN_INVALID for everything else
+ */
+export async function verifyAccessToken(keys: KeyStore, config: Config, token = ''): Promise<AccessClaims> {
+  try {
+    const outer = await compactDecrypt(token, (header) => keyNamedIn(header, 'enc', keys), {
+      ...DECRYPTION,
+      keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
+    })
+    const { payload } = await jwtVerify<AccessClaims>(outer.plaintext, (header) => keyNamedIn(header, 'sig', keys), {
+      algorithms: ['ES256', 'RS256'],
+      issuer: config.issuer,
+      audience: config.audience,
+      typ: 'at+jwt',
+      clockTolerance: config.clockSkewSeconds,
+      requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
+    })
+    const { sub, sid, jti, iat } = payload
+    if (outer.protectedHeader.cty !== 'JWT') throw new Error('cty')
+    if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw new Error('copies')
+    if (![sub, sid, jti].every((id) => UUID_FORM.test(id))) throw new Error('identifiers')
+    if (iat > Date.now() / 1000 + config.clockSkewSeconds) throw new Error('iat')
+    return payload
+  } catch (error) {
+    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID')
+  }
+}
+
+/**
+ * Opens either form of `__front_enc__`: a compact JWE, or an object of its parts.
+ * @returns what the JSON in it says
+ * @throws {Error} of any kind; the client must not learn which
+ */
+export async function decryptFrontEnc(keys: KeyStore, frontEnc: unknown): Promise<unknown> {
+  const plaintext =
+    typeof frontEnc === 'string'
+      ? await openCompactForm(keys, frontEnc)
+      : await openObjectForm(keys, frontEnc as FrontEncParts)
+  return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plaintext))
+}
+
+async function openCompactForm(keys: KeyStore, jwe: string): Promise<Uint8Array> {
+  const getKey = (header: object) => keyNamedIn(header, 'enc_front', keys)
+  const { plaintext } = await compactDecrypt(jwe, getKey, { ...DECRYPTION, keyManagementAlgorithms: ['RSA-OAEP-256'] })
+  return plaintext
+}
+
+/** The parts as WebCrypto makes them in a browser: RSA-OAEP around an AES-256 key, AES-GCM with the tag at the end. */
+async function openObjectForm(keys: KeyStore, parts: FrontEncParts): Promise<ArrayBuffer> {
+  const privateKey = await keyNamedIn(parts, 'enc_front', keys)
+  const contentKey = await crypto.subtle.decrypt('RSA-OAEP', privateKey, bytesOf(parts.cek))
+  const iv = bytesOf(parts.iv)
+  if (parts.enc !== 'A256GCM' || contentKey.byteLength !== 32 || iv.length !== 12) throw new Error('enc or length')
+  const aesKey = await crypto.subtle.importKey('raw', contentKey, 'AES-GCM', false, ['decrypt'])
+  const additionalData = Buffer.from(parts.aad ?? '')
+  return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, aesKey, bytesOf(parts.ct))
+}
+
+function bytesOf(text: string): Buffer<ArrayBuffer> {
+  return Buffer.from(base64url.decode(text))
+}
+
+/** The key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
+async function keyNamedIn(header: { kid?: string; alg?: string }, use: KeyUse, keys: KeyStore): Promise<CryptoKey> {
+  const key = await keys.find(use, header.kid)
+  if (!key || key.alg !== header.alg || REFUSED_HEADERS.some((name) => name in header)) throw new Error('header')
+  return use === 'sig' ? key.publicKey : key.privateKey
+}

@@ -1,0 +1,95 @@
+/** The rules for emails, passwords and browser-encrypted credentials, and the queue in front of bcrypt. */
+import { dictionary } from '@zxcvbn-ts/language-common'
+import bcrypt from 'bcrypt'
+import pLimit from 'p-limit'
+import type { Config } from '../config.ts'
+import { AuthError, type Credentials } from '../models/types.ts'
+import { decryptFrontEnc } from './crypto.ts'
+import type { KeyStore } from './jwks.ts'
+import type { RateLimits } from './rate_limits.ts'
+
+export type CredentialsBody = Credentials | { __front_enc__: unknown }
+export type Passwords = ReturnType<typeof createPasswords>
+
+/** Visible ASCII with one @, and a dot inside the domain. */
+const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
+const COMMON_PASSWORDS = new Set(dictionary['passwords-common'])
+const FRONT_ENC_TTL_SECONDS = 60
+
+/**
+ * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
+ * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken; always the same if it cannot be decrypted
+ */
+export async function readCredentials(
+  { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
+  body: CredentialsBody,
+): Promise<Credentials> {
+  if (!('__front_enc__' in body)) {
+    if (config.frontEncRequired) throw badRequest('body must have __front_enc__')
+    return normalize(body)
+  }
+  const payload = await decryptFrontEnc(keys, body.__front_enc__).catch(() => undefined)
+  if (!isAcceptable(payload, config) || !(await limits.isFirstUse(payload.jti)))
+    throw badRequest('__front_enc__ cannot be accepted')
+  return normalize(payload)
+}
+
+function isAcceptable(payload: unknown, config: Config): payload is Credentials & { iat?: number; jti?: string } {
+  const { email, password, iat, jti } = (payload ?? {}) as Record<string, unknown>
+  if (typeof email !== 'string' || typeof password !== 'string') return false
+  if (jti === undefined ? config.frontEncRequired : typeof jti !== 'string') return false
+  if (iat === undefined) return !config.frontEncRequired
+  const ageSeconds = typeof iat === 'number' ? Date.now() / 1000 - iat : Number.NaN
+  return ageSeconds <= FRONT_ENC_TTL_SECONDS && ageSeconds >= -config.clockSkewSeconds
+}
+
+function normalize(credentials: Credentials): Credentials {
+  const email = credentials.email.trim().normalize('NFC')
+  const password = credentials.password.normalize('NFC')
+  if (email.length > 254 || !EMAIL_FORM.test(email))
+    throw badRequest('email must be like name@example.com, in at most 254 characters of ASCII')
+  if (Buffer.byteLength(password) > 72) throw badRequest('password must have at most 72 bytes in UTF-8')
+  if (password.includes('\0') || !password.isWellFormed()) throw badRequest('password must be Unicode text without NUL')
+  return { email, password }
+}
+
+/** What a new password must be.
+ * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken */
+export function checkPasswordPolicy(password: string, email: string): void {
+  const lowerCase = password.toLowerCase()
+  if ([...password].length < 8) throw badRequest('password must have at least 8 characters')
+  if (!/\p{L}/u.test(password)) throw badRequest('password must have a letter')
+  if (!/\p{Nd}/u.test(password)) throw badRequest('password must have a digit')
+  if (COMMON_PASSWORDS.has(lowerCase)) throw badRequest('password must not be a common one')
+  if (lowerCase === email.toLowerCase()) throw badRequest('password must differ from the email')
+}
+
+/** bcrypt shares Node's thread pool with all other cryptography, so it takes turns, and beyond a queue nobody waits. */
+export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Config) {
+  const limit = pLimit(hashConcurrency)
+  /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
+  const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
+
+  /** @throws {AuthError} AUTH_UNAVAILABLE when the queue is full */
+  async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (limit.activeCount + limit.pendingCount >= hashConcurrency + hashQueue)
+      throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+    return limit(work)
+  }
+
+  return {
+    hash: (password: string) => inTurn(() => bcrypt.hash(password, bcryptRounds)),
+
+    /** Spends one comparison even without a hash. A password that matches a hash of another cost is hashed anew. */
+    verify: (password: string, hash = strangerHash) =>
+      inTurn(async () => {
+        const matches = await bcrypt.compare(password, hash)
+        const isOutdated = matches && bcrypt.getRounds(hash) !== bcryptRounds
+        return { matches, newHash: isOutdated ? await bcrypt.hash(password, bcryptRounds) : undefined }
+      }),
+  }
+}
+
+function badRequest(message: string): AuthError {
+  return new AuthError('AUTH_BAD_REQUEST', { message })
+}
