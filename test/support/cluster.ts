@@ -1,0 +1,94 @@
+/** A throwaway PostgreSQL cluster of the system's own binaries, on a loopback port, run by a user that is not root. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { chownSync, existsSync, globSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import pg from 'pg'
+
+export interface Cluster {
+  /** Of the maintenance database. */
+  url: string
+  start(): Promise<void>
+  /** `SIGINT` is PostgreSQL's fast shutdown, `SIGKILL` a crash of every one of its processes. */
+  stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void>
+  remove(): Promise<void>
+}
+
+/** @returns the folder of initdb and postgres, or undefined when PostgreSQL is not installed */
+export function findPostgres(): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(':'), ...globSync('/usr/lib/postgresql/*/bin').sort().reverse()]
+  return folders.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
+}
+
+export async function startCluster(): Promise<Cluster> {
+  const binaries = findPostgres()
+  if (!binaries) throw new Error('PostgreSQL is not installed. On Debian: apt-get install postgresql')
+  const folder = mkdtempSync(join(tmpdir(), 'cerrojo-cluster-'))
+  const isRoot = process.getuid?.() === 0
+  const user = isRoot ? { uid: userId('-u'), gid: userId('-g') } : {}
+  if (isRoot) chownSync(folder, userId('-u'), userId('-g'))
+  const data = join(folder, 'data')
+  const port = await freePort()
+  const url = `postgres://cerrojo@127.0.0.1:${port}/postgres`
+  let server: ChildProcess | undefined
+
+  execFileSync(
+    join(binaries, 'initdb'),
+    ['--pgdata', data, '--username', 'cerrojo', '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'],
+    { ...user, cwd: folder, stdio: 'pipe' },
+  )
+
+  const cluster: Cluster = {
+    url,
+    async start() {
+      const options = ['-c', 'listen_addresses=127.0.0.1', '-c', `port=${port}`, '-c', 'max_connections=200']
+      server = spawn(join(binaries, 'postgres'), ['-D', data, ...options, '-c', 'unix_socket_directories='], {
+        ...user,
+        cwd: folder,
+        stdio: 'ignore',
+        detached: true, // a process group of its own, so that a crash can take all of it
+      })
+      while (!(await accepts(url))) await pause(20)
+    },
+    async stop(signal) {
+      if (!server?.pid || server.exitCode !== null || server.signalCode !== null) return
+      const ended = new Promise((resolve) => server?.once('exit', resolve))
+      process.kill(signal === 'SIGKILL' ? -server.pid : server.pid, signal)
+      await ended
+    },
+    async remove() {
+      await cluster.stop('SIGKILL')
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+    },
+  }
+  await cluster.start()
+  return cluster
+}
+
+function userId(flag: '-u' | '-g'): number {
+  return Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }))
+}
+
+async function accepts(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    return true
+  } catch {
+    return false
+  } finally {
+    await client.end()
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const address = probe.address()
+      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+}

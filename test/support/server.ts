@@ -1,0 +1,165 @@
+/** Whole servers for the tests, over real HTTP, each on keys and a database of its own. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after } from 'node:test'
+import pg from 'pg'
+import { loadConfig } from '../../src/config.ts'
+import { buildApp } from '../../src/main.ts'
+
+export type Environment = Record<string, string>
+
+export interface Answer {
+  status: number
+  headers: Headers
+  /** The parsed JSON, or undefined for an empty body. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes
+  body: any
+}
+
+export interface Server {
+  url: string
+  /** The variables it was started with, to start another on the same keys and database. */
+  env: Environment
+  call: typeof call extends (url: string, ...rest: infer Rest) => infer Result ? (...rest: Rest) => Result : never
+}
+
+export interface RunningProcess extends Server {
+  process: ChildProcess
+  /** What it printed so far, both streams. */
+  output(): string
+  /** Sends the signal and waits for the end. */
+  end(signal: NodeJS.Signals): Promise<{ code: number | null }>
+}
+
+/** True when the run is on a real PostgreSQL, `npm run test:postgres`. */
+export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
+
+/** Quick hashing and no limits, so that each test sets only what it is about. */
+const DEFAULTS: Environment = {
+  AUTH_BCRYPT_ROUNDS: '4',
+  AUTH_RATE_LIMIT_LOGIN: '0',
+  AUTH_RATE_LIMIT_REGISTER: '0',
+  AUTH_RATE_LIMIT_REFRESH: '0',
+  AUTH_RATE_LIMIT_FAILURES: '0',
+}
+
+/** Keys and an empty database of their own, removed when the test file ends. */
+export async function freshEnvironment(env: Environment = {}): Promise<Environment> {
+  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-test-'))
+  await cp(process.env.CERROJO_TEST_TEMPLATE as string, folder, { recursive: true })
+  let databaseUrl: string | undefined
+  if (process.env.TEST_DATABASE_URL) {
+    const name = `test_${randomUUID().replaceAll('-', '')}`
+    await onMaintenance(`create database ${name}`)
+    databaseUrl = Object.assign(new URL(process.env.TEST_DATABASE_URL), { pathname: `/${name}` }).href
+    after(() => onMaintenance(`drop database ${name} with (force)`))
+  }
+  after(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }))
+  return {
+    ...DEFAULTS,
+    ...(databaseUrl && { DATABASE_URL: databaseUrl }),
+    AUTH_DATA_DIR: join(folder, 'data'),
+    AUTH_KEYS_DIR: join(folder, 'keys'),
+    PORT: '0',
+    ...env,
+  }
+}
+
+/** A server inside this process, closed when the test file ends. */
+export async function startServer(env: Environment = {}): Promise<Server & { close(): Promise<void> }> {
+  const complete = await freshEnvironment(env)
+  const app = await buildApp(loadConfig(complete))
+  after(() => app.close())
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  return { url, env: complete, call: (...rest) => call(url, ...rest), close: () => app.close() }
+}
+
+/** The module as a program of its own, for tests that end it. */
+export async function startProcess(env: Environment): Promise<RunningProcess> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/main.ts')], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  after(() => child.kill('SIGKILL'))
+  let output = ''
+  const ended = new Promise<{ code: number | null }>((resolve) => child.once('exit', (code) => resolve({ code })))
+  const url = await new Promise<string>((resolve, reject) => {
+    const collect = (chunk: Buffer) => {
+      output += chunk
+      const listening = /listens on (http:\S+)/.exec(output)?.[1]
+      if (listening) resolve(listening)
+    }
+    child.stdout.on('data', collect)
+    child.stderr.on('data', collect)
+    child.once('close', (code) => reject(new Error(`ended with ${code} before it listened: ${output}`)))
+  })
+  return {
+    url,
+    env,
+    process: child,
+    output: () => output,
+    call: (...rest) => call(url, ...rest),
+    end: (signal) => {
+      child.kill(signal)
+      return ended
+    },
+  }
+}
+
+/** One request; an object as body is sent as JSON. */
+export async function call(
+  url: string,
+  method: string,
+  path: string,
+  { body, headers = {} }: { body?: unknown; headers?: Record<string, string> } = {},
+): Promise<Answer> {
+  const response = await fetch(url + path, {
+    method,
+    headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+}
+
+export function newCredentials(): { email: string; password: string } {
+  return { email: `${randomBytes(8).toString('hex')}@example.com`, password: `${randomBytes(9).toString('hex')}aZ7` }
+}
+
+/** Registers somebody new. */
+export async function registerSomebody(server: Server): Promise<{ email: string; password: string }> {
+  const credentials = newCredentials()
+  const answer = await server.call('POST', '/auth/register', { body: credentials })
+  if (answer.status !== 201) throw new Error(`register answered ${answer.status}`)
+  return credentials
+}
+
+/** Registers somebody new and logs in. */
+export async function logInSomebody(server: Server): Promise<{ access_token: string; refresh_token: string }> {
+  const answer = await server.call('POST', '/auth/login', { body: await registerSomebody(server) })
+  if (answer.status !== 200) throw new Error(`login answered ${answer.status}`)
+  return answer.body
+}
+
+export function refresh(server: Server, refreshToken: string, idempotencyKey?: string): Promise<Answer> {
+  const headers: Record<string, string> = idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }
+  return server.call('POST', '/auth/token/refresh', { body: { refresh_token: refreshToken }, headers })
+}
+
+export function me(server: Server, accessToken: string): Promise<Answer> {
+  return server.call('GET', '/auth/me', { headers: { authorization: `Bearer ${accessToken}` } })
+}
+
+export function newIdempotencyKey(): string {
+  return randomBytes(24).toString('base64url')
+}
+
+async function onMaintenance(sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: process.env.TEST_DATABASE_URL })
+  await client.connect()
+  await client.query(sql)
+  await client.end()
+}
