@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { answerError, explain } from '../http/errors.ts'
 import { clientOf, readRefreshCookie, setRefreshCookie } from '../http/guard.ts'
-import { AuthError, type Tokens } from '../models/types.ts'
+import { AuthError, ERRORS, type Tokens } from '../models/types.ts'
 import * as service from '../service/auth.ts'
 
 const CredentialsBody = Type.Union([
@@ -22,32 +22,33 @@ const TokensAnswer = Type.Object({
   token_type: Type.Literal('Bearer'),
   expires_in: Type.Integer({ description: 'seconds' }),
 })
-const ErrorAnswer = Type.Object({ error: Type.Object({ code: Type.String(), message: Type.String() }) })
+const ErrorCode = Type.Unsafe<string>({ type: 'string', enum: Object.keys(ERRORS) })
+const ErrorAnswer = Type.Object({ error: Type.Object({ code: ErrorCode, message: Type.String() }) })
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 const registerSchema = { body: CredentialsBody, response: { 201: UserAnswer, ...errors } }
 const loginSchema = { body: CredentialsBody, response: { 200: TokensAnswer, ...errors } }
 const refreshSchema = { body: RefreshTokenBody, headers: RefreshHeaders, response: { 200: TokensAnswer, ...errors } }
 const logoutSchema = { body: RefreshTokenBody, response: { 204: Type.Null(), ...errors } }
-const meSchema = { response: { 200: UserAnswer, ...errors } }
+const meSchema = { security: [{ accessToken: [] }], response: { 200: UserAnswer, ...errors } }
 
 export function registerAuthRoutes(server: FastifyInstance, context: service.AuthContext): void {
   const app = server.withTypeProvider<TypeBoxTypeProvider>()
   const { config, limits } = context
-  const onRequest = (request: FastifyRequest) => limits.refuseBlocked(clientOf(request).network)
+  const refuseBlocked = (request: FastifyRequest) => limits.refuseBlocked(clientOf(request).network)
 
-  app.post('/auth/register', { onRequest, schema: registerSchema }, async (request, reply) => {
+  app.post('/auth/register', { onRequest: refuseBlocked, schema: registerSchema }, async (request, reply) => {
     const user = await service.register(context, request.body, clientOf(request))
     return reply.code(201).send(user)
   })
 
-  app.post('/auth/login', { onRequest, schema: loginSchema }, async (request, reply) => {
+  app.post('/auth/login', { onRequest: refuseBlocked, schema: loginSchema }, async (request, reply) => {
     const tokens = await service.login(context, request.body, clientOf(request))
     const inCookie = config.refreshTransport === 'cookie'
     return tokensAnswer(reply, tokens, { inCookie, inBody: !inCookie })
   })
 
-  app.post('/auth/token/refresh', { onRequest, schema: refreshSchema }, async (request, reply) => {
+  app.post('/auth/token/refresh', { onRequest: refuseBlocked, schema: refreshSchema }, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
     const tokens = await service.refresh(context, presented.token, request.headers['idempotency-key'])
     return tokensAnswer(reply, tokens, presented)

@@ -9,7 +9,7 @@ const METHODS = ['GET', 'HEAD', 'POST'] as const
 /** What the framework may answer besides 400 for a bad request. */
 const FRAMEWORK_STATUSES = [404, 405, 413, 415]
 /** Errors of the framework whose message is clear and quotes nothing of the request but its media type. */
-const CLEAR_MESSAGES = /^(FST_ERR_VALIDATION|FST_ERR_CTP_.*|NO_SUCH_ROUTE)$/
+const CLEAR_MESSAGES = /^(FST_ERR_VALIDATION|FST_ERR_CTP_.*|ROUTE_REFUSED)$/
 
 /** What the client is told. */
 export function explain(error: unknown): { status: number; code: AuthErrorCode; message: string } {
@@ -32,6 +32,8 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
 
 /** Has all errors answered in the contract's shape, and counts answers of 401 against the address that gets them. */
 export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): void {
+  app.server.on('checkExpectation', app.routing) // otherwise Node answers 417 by itself
+
   app.setErrorHandler(async (error, request, reply) => {
     if (explain(error).status !== 401) return answerError(error, request, reply)
     const refusal = await limits.countFailure(clientOf(request).network).catch((refusal) => refusal)
@@ -39,6 +41,8 @@ export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): 
   })
 
   app.addHook('onRequest', async (request, reply) => {
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
+      throw routeError(400, 'The Host header is missing')
     const isPreflight = request.routeOptions.url === '*'
     if (!request.is404 && !isPreflight) return
     const url = request.url.split('?')[0] as string
@@ -51,7 +55,7 @@ export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): 
 }
 
 function routeError(statusCode: number, message: string): Error {
-  return Object.assign(new Error(message), { statusCode, code: 'NO_SUCH_ROUTE' })
+  return Object.assign(new Error(message), { statusCode, code: 'ROUTE_REFUSED' })
 }
 
 /** Answers what is not even HTTP; there is neither a request nor a reply then. */

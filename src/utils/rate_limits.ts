@@ -80,5 +80,5 @@ function hashed(key: string): string {
 }
 
 function refusal(msBeforeNext: number): AuthError {
-  return new AuthError('AUTH_RATE_LIMIT', { retryAfterSeconds: Math.ceil(msBeforeNext / 1000) })
+  return new AuthError('AUTH_RATE_LIMIT', { retryAfterSeconds: Math.max(1, Math.ceil(msBeforeNext / 1000)) })
 }

@@ -1,0 +1,47 @@
+/** Writes dist/cerrojo.zip, the module alone with what it needs to be installed and run: `npm run zip`. */
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type Zippable, zipSync } from 'fflate'
+
+const ROOT = join(import.meta.dirname, '..')
+const CONTENT = [
+  'src',
+  'migrations',
+  'contract',
+  'package-lock.json',
+  '.npmrc',
+  '.env.example',
+  'LICENSE',
+  'SECURITY.md',
+]
+/** The same content always gives the same file. */
+const MODIFIED = new Date('2026-01-01T00:00:00')
+
+export async function writeZip(path: string): Promise<void> {
+  const files: Zippable = {}
+  const add = (name: string, content: Uint8Array) => {
+    files[`cerrojo/${name}`] = [content, { mtime: MODIFIED }]
+  }
+  for (const name of await filesBelow(CONTENT)) add(name, await readFile(join(ROOT, name)))
+  add('README.md', await readFile(join(import.meta.dirname, 'zip_readme.md')))
+  const { scripts, ...manifest } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+  const ownScripts = { start: scripts.start, dev: scripts.dev }
+  add('package.json', Buffer.from(`${JSON.stringify({ ...manifest, scripts: ownScripts }, null, 2)}\n`))
+
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, zipSync(files))
+}
+
+async function filesBelow(names: string[]): Promise<string[]> {
+  const found = names.map(async (name) => {
+    if ((await stat(join(ROOT, name))).isFile()) return [name]
+    return filesBelow((await readdir(join(ROOT, name))).sort().map((child) => `${name}/${child}`))
+  })
+  return (await Promise.all(found)).flat()
+}
+
+if (import.meta.main) {
+  const path = join(ROOT, 'dist', 'cerrojo.zip')
+  await writeZip(path)
+  console.log(`wrote ${path}`)
+}

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, test } from 'node:test'
+import { unzipSync } from 'fflate'
+import { writeZip } from '../../scripts/zip.ts'
+import { call, logInSomebody } from '../support/server.ts'
+
+test('the zip, unpacked into an empty folder, runs by the command of its README, and one can log in', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-zip-'))
+  after(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }))
+  await writeZip(join(folder, 'cerrojo.zip'))
+  for (const [name, content] of Object.entries(unzipSync(await readFile(join(folder, 'cerrojo.zip'))))) {
+    await mkdir(dirname(join(folder, name)), { recursive: true })
+    await writeFile(join(folder, name), content)
+  }
+
+  const [, command = ''] = /```sh\n(.*?)```/s.exec(await readFile(join(folder, 'cerrojo/README.md'), 'utf8')) ?? []
+  // As in a shell of the user's own: without what this npm run and these tests have set.
+  const env = Object.entries(process.env).filter(([name]) => !/^(npm_(?!config_reg)|INIT_CWD|NODE_TEST)/.test(name))
+  const outsidePath = (process.env.PATH ?? '').split(':').filter((entry) => !entry.includes('node_modules'))
+  const child = spawn('bash', ['-euc', command], {
+    cwd: join(folder, 'cerrojo'),
+    env: { ...Object.fromEntries(env), PATH: outsidePath.join(':'), PORT: '0', AUTH_BCRYPT_ROUNDS: '4' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  })
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  const endAll = () => process.kill(-(child.pid as number), 'SIGTERM')
+
+  let output = ''
+  for await (const chunk of child.stdout) {
+    output += chunk
+    const url = /listens on (http:\S+)/.exec(output)?.[1]
+    if (!url) continue
+    const tokens = await logInSomebody({ url, env: {}, call: (...rest) => call(url, ...rest) })
+    assert.match(tokens.refresh_token, /^[\w-]{64}$/)
+    endAll()
+  }
+  await ended
+  assert.match(output, /listens on/)
+})
