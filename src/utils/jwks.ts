@@ -17,6 +17,8 @@ export interface Key {
   nbf: number
   /** Epoch seconds, Infinity while no end is set. From then on neither published nor accepted. */
   exp: number
+  /** Its file's. */
+  number: number
   publicJwk: JWK
   publicKey: CryptoKey
   privateKey: CryptoKey
@@ -73,7 +75,7 @@ async function load(config: Config): Promise<{ keys: Key[]; body: string; etag: 
   const keys = await readKeys(config.keysDir)
   const missing = (['sig', 'enc', 'enc_front'] as const).filter((use) => !activeKey(keys, use, config))
   if (missing.length > 0) {
-    await Promise.all(missing.map((use) => createKey(config.keysDir, use, algorithmFor(use, config))))
+    await Promise.all(missing.map((use) => createKey(config.keysDir, use, algorithmFor(use, config), keys)))
     return load(config)
   }
   const body = JSON.stringify({ keys: keys.filter(isAccepted).map((key) => key.publicJwk) })

@@ -12,10 +12,12 @@ const RSA_BITS = 3072
 /** @throws {StartError} naming the file that is unreadable or wrong */
 export async function readKeys(folder: string): Promise<Key[]> {
   const fileNames = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort()
-  return Promise.all(fileNames.map((name) => readKey(join(folder, name))))
+  return Promise.all(fileNames.map((name) => readKey(folder, name)))
 }
 
-async function readKey(path: string): Promise<Key> {
+async function readKey(folder: string, fileName: string): Promise<Key> {
+  const path = join(folder, fileName)
+  const number = Number(fileName.match(/-(\d+)\.json$/)?.[1] ?? 0)
   try {
     const jwk = JSON.parse(await readFile(path, 'utf8'))
     const { kid, use, alg, nbf, exp, kty, crv, x, y, n, e } = jwk
@@ -23,7 +25,7 @@ async function readKey(path: string): Promise<Key> {
     const publicJwk: JWK = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) }
     const publicKey = (await importJWK(publicJwk, alg)) as CryptoKey
     const privateKey = (await importJWK(jwk, alg)) as CryptoKey
-    return { kid, use, alg, nbf, exp: exp ?? Number.POSITIVE_INFINITY, publicJwk, publicKey, privateKey }
+    return { kid, use, alg, nbf, exp: exp ?? Number.POSITIVE_INFINITY, number, publicJwk, publicKey, privateKey }
   } catch {
     // Nobody is told why: a parser quotes what it stumbled on, and that may be a private key.
     throw new StartError(`The key file ${path} cannot be read, or is not a private JWK with kid, use, alg and nbf`)
@@ -32,10 +34,10 @@ async function readKey(path: string): Promise<Key> {
 
 /**
  * Makes a key that is in use at once. Files are numbered and a number is given once, so that of several nodes that
- * make the next key of a folder at the same time one succeeds; the others find its file instead of theirs.
+ * found the same `keys` in the folder and miss one, only one makes it.
  */
-export async function createKey(folder: string, use: KeyUse, alg: string): Promise<void> {
-  const numbers = (await readdir(folder)).map((name) => Number(name.match(`^${use}-(\\d+)\\.json$`)?.[1] ?? 0))
+export async function createKey(folder: string, use: KeyUse, alg: string, keys: Key[]): Promise<void> {
+  const numbers = keys.filter((key) => key.use === use).map((key) => key.number)
   const path = join(folder, `${use}-${Math.max(0, ...numbers) + 1}.json`)
 
   const { privateKey } = await generateKeyPair(alg, { extractable: true, modulusLength: RSA_BITS })
