@@ -1,4 +1,5 @@
 /** The environment, read once into one typed object. Names, defaults and units are those of the contract. */
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import ipaddr from 'ipaddr.js'
 
@@ -78,7 +79,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
     rateLimitRefresh: whole('AUTH_RATE_LIMIT_REFRESH', 30, 0),
     rateLimitFailures: whole('AUTH_RATE_LIMIT_FAILURES', 100, 0),
     trustedProxies: list('AUTH_TRUST_PROXY', 'IP addresses or CIDR ranges', (item) =>
-      Boolean(ipaddr.isValid(item) || ipaddr.isValidCIDR(item)),
+      Boolean(isIP(item) || (isIP(item.split('/')[0] as string) && ipaddr.isValidCIDR(item))),
     ),
     corsOrigins: list('AUTH_CORS_ORIGINS', 'origins like https://app.example.com', (item) =>
       Boolean(/^https?:/.test(item) && URL.canParse(item) && new URL(item).origin === item),

@@ -28,15 +28,12 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     http: { requireHostHeader: false }, // it is required all the same, but in the contract's error shape
     trustProxy: config.trustedProxies.length > 0 ? config.trustedProxies : false,
     return503OnClosing: false,
-    onProtoPoisoning: 'remove',
-    onConstructorPoisoning: 'remove',
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
     frameworkErrors: answerError,
     clientErrorHandler: answerUnreadable,
     logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: { req: describeRequest } },
   })
-  app.removeContentTypeParser('text/plain')
 
   const keys = await openKeyStore(config, (error) => app.log.error(error, 'the keys could not be read again'))
   const database = await openDatabase(config)

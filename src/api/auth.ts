@@ -58,7 +58,7 @@ export function registerAuthRoutes(server: FastifyInstance, context: service.Aut
   app.post('/auth/logout', { schema: logoutSchema }, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
     await service.logout(context, presented.token)
-    if (presented.inCookie) setRefreshCookie(reply, config, '', 0)
+    if (config.refreshTransport === 'cookie') setRefreshCookie(reply, config, '', 0)
     return reply.code(204).send(null)
   })
 

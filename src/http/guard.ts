@@ -1,4 +1,6 @@
 /** What stands at the door: security headers, CORS, the cookie and its origin rule, the client's address. */
+import { isUtf8 } from 'node:buffer'
+import { isIP } from 'node:net'
 import cookie from '@fastify/cookie'
 import cors from '@fastify/cors'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -19,6 +21,12 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
   app.addHook('onRequest', async (_request, reply) => {
     reply.headers(SECURITY_HEADERS)
   })
+  // JSON and nothing else. What is not UTF-8 (RFC 8259, section 8.1) must not pass: it would make passwords equal.
+  const parseJson = app.getDefaultJsonParser('remove', 'remove')
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) =>
+    parseJson(request, isUtf8(body) ? body.toString() : '{', done),
+  )
   if (config.corsOrigins.length > 0)
     await app.register(cors, {
       origin: config.corsOrigins,
@@ -33,19 +41,19 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
 
 /** The socket's peer, or whom a trusted proxy names. */
 export function clientOf(request: FastifyRequest): Client {
-  const named = [request.ip, request.socket.remoteAddress].find((text) => text !== undefined && ipaddr.isValid(text))
+  const named = [request.ip, request.socket.remoteAddress].find((text) => text !== undefined && isIP(text))
   const address = ipaddr.process((named ?? '0.0.0.0').split('%')[0] as string)
   const network = address instanceof ipaddr.IPv6 ? `${address.parts.slice(0, 4).join(':')}/64` : address.toString()
   return { ip: address.toString(), network, userAgent: request.headers['user-agent'] }
 }
 
 /**
- * The refresh token in the cookie, if there is one.
+ * The refresh token in the cookie, if cookies are how refresh tokens travel, and there is one.
  * @throws {AuthError} AUTH_FORBIDDEN when a foreign page had the browser send it along
  */
 export function readRefreshCookie(request: FastifyRequest, config: Config): string | undefined {
   const token = request.cookies[COOKIE_NAME]
-  if (token === undefined) return undefined
+  if (token === undefined || config.refreshTransport !== 'cookie') return undefined
   const { origin } = request.headers
   const isForeign =
     origin === undefined

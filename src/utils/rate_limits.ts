@@ -43,7 +43,8 @@ export function createRateLimits(config: Config, database: Database) {
     async countFailure(network: string): Promise<void> {
       if (config.rateLimitFailures === 0) return
       const { consumedPoints, msBeforeNext } = await failures.penalty(hashed(network))
-      if (consumedPoints >= config.rateLimitFailures) await blockedNetworks.block(network, msBeforeNext / 1000)
+      const blockedSeconds = Math.max(1, msBeforeNext / 1000) // to the library, 0 means for ever
+      if (consumedPoints >= config.rateLimitFailures) await blockedNetworks.block(network, blockedSeconds)
       if (consumedPoints > config.rateLimitFailures) throw refusal(msBeforeNext)
     },
     /** Asks this node's memory alone; another node learns of it at the next answer of 401.

@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { PGlite } from '@electric-sql/pglite'
+import { citext } from '@electric-sql/pglite/contrib/citext'
 import pg from 'pg'
 import { loadConfig } from '../../src/config.ts'
 import { openDatabase } from '../../src/db/connection.ts'
@@ -72,9 +74,9 @@ export async function freshEnvironment(env: Environment = {}): Promise<Environme
   }
 }
 
-/** A server inside this process, closed when the test file ends. */
+/** A server inside this process, closed when the test file ends. The `env` of another starts it on what that one had. */
 export async function startServer(env: Environment = {}): Promise<Server & { close(): Promise<void> }> {
-  const complete = await freshEnvironment(env)
+  const complete = env.AUTH_DATA_DIR && env.AUTH_KEYS_DIR ? env : await freshEnvironment(env)
   const app = await buildApp(loadConfig(complete))
   after(() => app.close())
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -201,6 +203,25 @@ export async function queryDatabase(env: Environment, text: string, values: unkn
   const { rows } = await database.query({ text, values })
   await database.close()
   return rows as Record<string, unknown>[]
+}
+
+/** Asks the database of a server; the embedded one serves one process at a time, so that server must be closed. */
+export async function runSql(
+  env: Environment,
+  sql: string,
+  values: unknown[] = [],
+): Promise<Record<string, unknown>[]> {
+  if (env.DATABASE_URL) {
+    const client = new pg.Client({ connectionString: env.DATABASE_URL })
+    await client.connect()
+    const { rows } = await client.query(sql, values)
+    await client.end()
+    return rows
+  }
+  const database = await PGlite.create(join(env.AUTH_DATA_DIR as string, 'postgres'), { extensions: { citext } })
+  const { rows } = await database.query<Record<string, unknown>>(sql, values)
+  await database.close()
+  return rows
 }
 
 async function onMaintenance(sql: string): Promise<void> {

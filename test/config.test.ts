@@ -1,0 +1,145 @@
+/** The environment: the contract's names and defaults, and what is said of a value that cannot be. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { suite, test } from 'node:test'
+import { type Config, loadConfig, StartError } from '../src/config.ts'
+
+const CONTRACT = readFileSync(new URL('../contract/req.back.v3.2.mini.yml', import.meta.url), 'utf8')
+
+/** For each variable a value that is allowed and not the default, and values that are refused. */
+const VALUES: Record<string, { other: string; refused: string[] }> = {
+  HOST: { other: '0.0.0.0', refused: [] },
+  PORT: { other: '0', refused: ['-1', '65536', 'http', '3000.5', '0x10', '3e3'] },
+  DATABASE_URL: { other: 'postgres://ana:s3cret@db.example/auth', refused: ['mysql://ana:s3cret@db/auth', 's3cret'] },
+  DATABASE_POOL_SIZE: { other: '1', refused: ['0', 'many'] },
+  AUTH_DATA_DIR: { other: '/var/lib/cerrojo', refused: [] },
+  AUTH_KEYS_DIR: { other: '/etc/cerrojo/keys', refused: [] },
+  AUTH_ISS: { other: 'https://auth.example.com', refused: [] },
+  AUTH_AUD: { other: 'https://api.example.com', refused: [] },
+  AUTH_SIGNING_ALG: { other: 'RS256', refused: ['none', 'HS256', 'es256', 'ES256,RS256'] },
+  AUTH_JWE_ALG: { other: 'RSA-OAEP-256', refused: ['dir', 'RSA-OAEP', 'RSA1_5', 'ECDH-ES'] },
+  AUTH_ACCESS_TTL_SEC: { other: '60', refused: ['0', '-900', '15m', '1.5', '2147483648'] },
+  AUTH_REFRESH_TTL_SEC: { other: '60', refused: ['0', '14d', '1e400'] },
+  AUTH_SESSION_MAX_SEC: { other: '60', refused: ['0', 'Infinity'] },
+  AUTH_REFRESH_GRACE_SEC: { other: '10', refused: ['-1', 'yes'] },
+  AUTH_REFRESH_TRANSPORT: { other: 'cookie', refused: ['header', 'Cookie'] },
+  AUTH_COOKIE_SECURE: { other: 'false', refused: ['no', '0', 'False'] },
+  AUTH_COOKIE_SAMESITE: { other: 'Lax', refused: ['strict', 'Loose'] },
+  AUTH_CLOCK_SKEW_SEC: { other: '0', refused: ['-60', '1m'] },
+  AUTH_JWKS_CACHE_TTL_SEC: { other: '1', refused: ['0', 'never'] },
+  AUTH_BCRYPT_ROUNDS: { other: '4', refused: ['3', '32', 'twelve'] },
+  AUTH_HASH_CONCURRENCY: { other: '999', refused: ['0', 'all'] },
+  AUTH_HASH_QUEUE: { other: '0', refused: ['-1', 'long'] },
+  AUTH_REQUIRE_VERIFIED_EMAIL: { other: 'true', refused: ['yes', '1', 'TRUE'] },
+  AUTH_FRONT_ENC_REQUIRED: { other: 'true', refused: ['on'] },
+  AUTH_RATE_LIMIT_LOGIN: { other: '0', refused: ['-1', '10/m'] },
+  AUTH_RATE_LIMIT_REGISTER: { other: '0', refused: ['-1', 'ten'] },
+  AUTH_RATE_LIMIT_REFRESH: { other: '0', refused: ['-1', '1 000'] },
+  AUTH_RATE_LIMIT_FAILURES: { other: '0', refused: ['-1', 'off'] },
+  AUTH_TRUST_PROXY: {
+    other: '10.0.0.0/8, ::1',
+    refused: ['true', 'proxy.example', '10.0.0.0/33', '::1,', '10.0.0.256', '10', '127.1'],
+  },
+  AUTH_CORS_ORIGINS: {
+    other: 'https://app.example.com,http://localhost:5173',
+    refused: ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://*.example.com/a', 'https://a.b,,'],
+  },
+  LOG_LEVEL: { other: 'info', refused: ['loud', 'INFO'] },
+}
+
+suite('the environment', () => {
+  test('has the names of the contract and no others', () => {
+    const read = new Set<string>()
+    loadConfig(new Proxy({}, { get: (_, name) => void read.add(String(name)) }))
+    assert.deepEqual([...read].sort(), Object.keys(contractEnvironment()).sort())
+    assert.deepEqual(Object.keys(VALUES).sort(), [...read].sort())
+  })
+
+  for (const [name, inContract] of Object.entries(contractEnvironment()))
+    test(`${name} has the default of the contract, and another value changes one setting`, () => {
+      const defaults = loadConfig({})
+      if (inContract !== undefined) assert.deepEqual(loadConfig({ [name]: inContract }), defaults)
+      for (const unset of ['', '  ']) assert.deepEqual(loadConfig({ [name]: unset }), defaults)
+      const changed = loadConfig({ [name]: VALUES[name]?.other })
+      const different = (Object.keys(defaults) as (keyof Config)[]).filter(
+        (setting) => JSON.stringify(changed[setting]) !== JSON.stringify(defaults[setting]),
+      )
+      assert.equal(different.length, 1, different.join())
+    })
+
+  test('needs nothing to be set, and then uses the embedded database, trusts no proxy and logs nothing', () => {
+    const { databaseUrl, trustedProxies, corsOrigins, logLevel } = loadConfig({})
+    assert.deepEqual([databaseUrl, trustedProxies, corsOrigins, logLevel], [undefined, [], [], 'silent'])
+  })
+
+  test('may have lists with blanks between the items', () => {
+    assert.deepEqual(loadConfig({ AUTH_TRUST_PROXY: ' 10.0.0.1 , fd00::/8' }).trustedProxies, ['10.0.0.1', 'fd00::/8'])
+    const origins = ['https://a.example', 'http://b.example:81']
+    assert.deepEqual(loadConfig({ AUTH_CORS_ORIGINS: origins.join(' ,  ') }).corsOrigins, origins)
+  })
+})
+
+suite('a bad variable', () => {
+  for (const [name, { refused }] of Object.entries(VALUES).filter(([, { refused }]) => refused.length > 0))
+    test(`${name} keeps the module from starting, and is named with what it got and what it wants`, () => {
+      for (const value of refused) {
+        const message = messageFor({ [name]: value })
+        assert.match(message, new RegExp(`^${name} must be \\S+.*, but is \\S+.*$`))
+        assert.equal(message.includes(`"${value}"`), name !== 'DATABASE_URL')
+      }
+    })
+
+  test('is named along with all the others', () => {
+    const message = messageFor({ PORT: 'http', AUTH_ISS: 'fine', AUTH_BCRYPT_ROUNDS: '3', LOG_LEVEL: 'loud' })
+    assert.deepEqual(
+      message.split('\n').map((line) => line.split(' ')[0]),
+      ['PORT', 'AUTH_BCRYPT_ROUNDS', 'LOG_LEVEL'],
+    )
+  })
+
+  test('is not shown when it is DATABASE_URL, which may hold a password', () => {
+    for (const url of ['s3cret', 'postgresql//ana:s3cret@db/auth', 'postgres://ana:s3cret@db:port/auth'])
+      assert.doesNotMatch(messageFor({ DATABASE_URL: url, PORT: 'http' }), /s3cret|ana/)
+  })
+
+  test('tells the numbers and the words that it may be', () => {
+    assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b31\b/)
+    assert.match(messageFor({ AUTH_COOKIE_SAMESITE: 'Loose' }), /Strict.*Lax.*None/)
+  })
+})
+
+suite('SameSite=None', () => {
+  test('is refused for a cookie that is not Secure, whose browsers would drop it', () => {
+    const message = messageFor({ AUTH_COOKIE_SAMESITE: 'None', AUTH_COOKIE_SECURE: 'false' })
+    assert.match(message, /^AUTH_COOKIE_SAMESITE .*AUTH_COOKIE_SECURE.*"None"/)
+  })
+
+  test('is taken together with Secure, and so are the others without it', () => {
+    assert.equal(loadConfig({ AUTH_COOKIE_SAMESITE: 'None' }).cookieSameSite, 'None')
+    for (const sameSite of ['Lax', 'Strict'])
+      assert.equal(loadConfig({ AUTH_COOKIE_SAMESITE: sameSite, AUTH_COOKIE_SECURE: 'false' }).cookieSameSite, sameSite)
+  })
+})
+
+function messageFor(env: Record<string, string>): string {
+  try {
+    loadConfig(env)
+  } catch (error) {
+    assert.ok(error instanceof StartError)
+    return error.message
+  }
+  assert.fail('the environment was accepted')
+}
+
+/** The contract's env section: each name with its default as text, or undefined for one that is unset by default. */
+function contractEnvironment(): Record<string, string | undefined> {
+  const section = /^env:\n((?: {2}.*\n)+)/m.exec(CONTRACT)?.[1] ?? ''
+  const lines = section.matchAll(/^ {2}([A-Z_]+): "?([^\s":;]+)(.*)/gm)
+  return Object.fromEntries(
+    [...lines].map(([line, name, value]) => {
+      if (line.includes('number of processors')) return [name, String(availableParallelism())]
+      return [name, value === 'unset' ? undefined : value]
+    }),
+  )
+}
