@@ -37,6 +37,9 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
 
   const keys = await openKeyStore(config, (error) => app.log.error(error, 'the keys could not be read again'))
   const database = await openDatabase(config)
+  app.addHook('preClose', async () => {
+    app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it
+  })
   app.addHook('onClose', () => database.close())
   const limits = createRateLimits(config, database)
   const context: AuthContext = { config, database, keys, limits, passwords: createPasswords(config) }
@@ -60,9 +63,7 @@ async function start(): Promise<void> {
   const app = await buildApp(config)
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
 
-  const address = await app.listen({ host: config.host, port: config.port }).catch((error) => {
-    throw new StartError(error.message)
-  })
+  const address = await app.listen({ host: config.host, port: config.port })
   const database = config.databaseUrl
     ? 'PostgreSQL'
     : `the embedded database in ${config.dataDir} (a power cut may lose its last writes; DATABASE_URL names a PostgreSQL)`
@@ -71,6 +72,7 @@ async function start(): Promise<void> {
 
 if (import.meta.main)
   await start().catch((error) => {
-    console.error(error instanceof StartError ? error.message : error)
+    const isExplained = error instanceof StartError || 'code' in error // the system's own words for a path or a port
+    console.error(isExplained ? error.message : error)
     process.exit(1)
   })

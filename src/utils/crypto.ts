@@ -53,7 +53,7 @@ export async function verifyAccessToken(keys: KeyStore, config: Config, token = 
     const { sub, sid, jti, iat } = payload
     if (outer.protectedHeader.cty !== 'JWT') throw new Error('cty')
     if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw new Error('copies')
-    if (![sub, sid, jti].every((id) => UUID_FORM.test(id))) throw new Error('identifiers')
+    if (![sub, sid, jti].every((id) => typeof id === 'string' && UUID_FORM.test(id))) throw new Error('identifiers')
     if (iat > Date.now() / 1000 + config.clockSkewSeconds) throw new Error('iat')
     return payload
   } catch (error) {
@@ -84,10 +84,12 @@ async function openCompactForm(keys: KeyStore, jwe: string): Promise<Uint8Array>
 async function openObjectForm(keys: KeyStore, parts: FrontEncParts): Promise<ArrayBuffer> {
   const privateKey = await keyNamedIn(parts, 'enc_front', keys)
   const contentKey = await crypto.subtle.decrypt('RSA-OAEP', privateKey, bytesOf(parts.cek))
+  const { enc, aad = '' } = parts
   const iv = bytesOf(parts.iv)
-  if (parts.enc !== 'A256GCM' || contentKey.byteLength !== 32 || iv.length !== 12) throw new Error('enc or length')
+  if (contentKey.byteLength !== 32 || iv.length !== 12) throw new Error('length')
+  if (enc !== 'A256GCM' || typeof aad !== 'string') throw new Error('enc or aad')
   const aesKey = await crypto.subtle.importKey('raw', contentKey, 'AES-GCM', false, ['decrypt'])
-  const additionalData = Buffer.from(parts.aad ?? '')
+  const additionalData = Buffer.from(aad)
   return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, aesKey, bytesOf(parts.ct))
 }
 

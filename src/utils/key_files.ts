@@ -25,6 +25,7 @@ async function readKey(folder: string, fileName: string): Promise<Key> {
     const publicJwk: JWK = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) }
     const publicKey = (await importJWK(publicJwk, alg)) as CryptoKey
     const privateKey = (await importJWK(jwk, alg)) as CryptoKey
+    if (kty === 'RSA' && Buffer.from(n, 'base64url').length * 8 < RSA_BITS) throw new Error('size')
     return { kid, use, alg, nbf, exp: exp ?? Number.POSITIVE_INFINITY, number, publicJwk, publicKey, privateKey }
   } catch {
     // Nobody is told why: a parser quotes what it stumbled on, and that may be a private key.

@@ -50,7 +50,10 @@ export async function startCluster(): Promise<Cluster> {
         stdio: 'ignore',
         detached: true, // a process group of its own, so that a crash can take all of it
       })
-      while (!(await accepts(url))) await pause(20)
+      while (!(await accepts(url))) {
+        if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`)
+        await pause(20)
+      }
     },
     async stop(signal) {
       if (!server?.pid || server.exitCode !== null || server.signalCode !== null) return

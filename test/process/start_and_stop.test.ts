@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { findPostgres, startCluster } from '../support/cluster.ts'
+import { type Jwk, publicHalf } from '../support/jose_by_hand.ts'
+import { keyFor, readKeyFiles } from '../support/key_files.ts'
+import {
+  call,
+  type Environment,
+  freshEnvironment,
+  logInSomebody,
+  me,
+  refresh,
+  registerSomebody,
+  runSql,
+  startProcess,
+  startServer,
+} from '../support/server.ts'
+import { until } from '../support/wait.ts'
+
+const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
+const cluster = findPostgres() ? await startCluster() : undefined
+after(() => cluster?.remove())
+let databases = 0
+
+async function onCluster(env: Environment = {}): Promise<Environment> {
+  if (!cluster) throw new Error('there is no cluster')
+  const name = `start_${++databases}`
+  await runSql({ DATABASE_URL: cluster.url }, `create database ${name}`)
+  return freshEnvironment({ ...env, DATABASE_URL: Object.assign(new URL(cluster.url), { pathname: `/${name}` }).href })
+}
+
+async function onEmbedded(env: Environment = {}): Promise<Environment> {
+  const { DATABASE_URL, ...rest } = await freshEnvironment(env)
+  return rest
+}
+
+/** Starts a program that is expected to give up. */
+async function refusalToStart(env: Environment): Promise<{ code: string; message: string }> {
+  const error = await startProcess(env).then(
+    () => assert.fail('it started'),
+    (error) => error,
+  )
+  const [, code, message] = /^ended with (\S+) before it listened: (.*)$/s.exec(error.message) ?? []
+  return { code: code as string, message: message as string }
+}
+
+suite('a SIGTERM', () => {
+  for (const [database, options, environment] of [
+    ['the embedded database', {}, onEmbedded],
+    ['PostgreSQL', needsPostgres, onCluster],
+  ] as const)
+    test(`on ${database} lets every request finish, and then the program ends with code 0`, options, async () => {
+      const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '13', LOG_LEVEL: 'info' }))
+      const body = await registerSomebody(server)
+      let answered = 0
+      const logins = Array.from({ length: 4 }, async () => {
+        const answer = await server.call('POST', '/auth/login', { body })
+        answered++
+        return answer
+      })
+      const arrived = () => server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0
+      await until('the logins to arrive', () => arrived() === logins.length)
+      assert.equal(answered, 0, 'all are under way')
+
+      const ended = server.end('SIGTERM')
+      const answers = await Promise.all(logins)
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        [200, 200, 200, 200],
+      )
+      assert.deepEqual(await ended, { code: 0 })
+      await assert.rejects(server.call('GET', '/.well-known/jwks.json'), 'nobody listens any more')
+
+      const again = await startProcess(server.env)
+      for (const { body } of answers) assert.equal((await refresh(again, body.refresh_token)).status, 200)
+      assert.deepEqual(await again.end('SIGINT'), { code: 0 })
+    })
+})
+
+suite('a data folder', () => {
+  test('serves one process; a second is told which one, in one line', async () => {
+    const first = await startProcess(await onEmbedded())
+    const { refresh_token } = await logInSomebody(first)
+    const { code, message } = await refusalToStart(first.env)
+    assert.equal(code, '1')
+    assert.equal(message.trim().split('\n').length, 1, message)
+    assert.match(message, new RegExp(`in use by process ${first.process.pid}\\b`))
+    assert.equal((await refresh(first, refresh_token)).status, 200, 'the first goes on')
+  })
+
+  test('is free again as soon as its process was killed', async () => {
+    const first = await startProcess(await onEmbedded())
+    const { refresh_token, access_token } = await logInSomebody(first)
+    await first.end('SIGKILL')
+    const second = await startProcess(first.env)
+    assert.equal((await me(second, access_token)).status, 200)
+    assert.equal((await refresh(second, refresh_token)).status, 200)
+    assert.match((await refusalToStart(first.env)).message, new RegExp(`by process ${second.process.pid}\\b`))
+  })
+})
+
+test(
+  'five nodes that start at once on nothing share one database and one key for each use',
+  needsPostgres,
+  async () => {
+    const env = await onCluster()
+    env.AUTH_KEYS_DIR = `${env.AUTH_KEYS_DIR}-empty`
+    const nodes = await Promise.all(Array.from({ length: 5 }, () => startProcess(env)))
+    const logins = await Promise.all(nodes.map(logInSomebody))
+    for (const { access_token, refresh_token } of logins) {
+      for (const node of nodes) assert.equal((await me(node, access_token)).status, 200)
+      let token = refresh_token
+      for (const node of nodes) {
+        const answer = await refresh(node, token)
+        assert.equal(answer.status, 200)
+        token = answer.body.refresh_token
+      }
+    }
+    const keys = readKeyFiles(env)
+    assert.deepEqual(keys.map(({ use }) => use).sort(), ['enc', 'enc_front', 'sig'])
+    const sets = await Promise.all(nodes.map((node) => node.call('GET', '/.well-known/jwks.json')))
+    assert.equal(new Set(sets.map(({ headers }) => headers.get('etag'))).size, 1)
+    const files = readdirSync(env.AUTH_KEYS_DIR)
+    assert.equal(files.length, 3, `nothing is left over: ${files}`)
+    for (const file of files) assert.equal(statSync(join(env.AUTH_KEYS_DIR, file)).mode & 0o777, 0o600, file)
+    assert.equal(statSync(env.AUTH_KEYS_DIR).mode & 0o777, 0o700)
+  },
+)
+
+suite('the program gives up with code 1 and a short message, without a stack and without a secret, for', () => {
+  const SECRET = 'tok-3n-0f-s3cr3cy'
+  const jwk = (alg: string) => generateKeyPairSync('ec', { namedCurve: alg }).privateKey.export({ format: 'jwk' })
+  const rsaJwk = (modulusLength: number) =>
+    generateKeyPairSync('rsa', { modulusLength }).privateKey.export({ format: 'jwk' })
+  const keyFile = (content: (env: Environment) => unknown) => async (env: Environment) => {
+    const made = content(env)
+    const path = join(env.AUTH_KEYS_DIR as string, 'sig-9.json')
+    writeFileSync(path, typeof made === 'string' ? made : JSON.stringify(made))
+  }
+  const cases: Record<string, { change: (env: Environment) => unknown; says: RegExp }> = {
+    'several bad variables, each of which it names': {
+      change: (env) => Object.assign(env, { AUTH_SIGNING_ALG: 'HS256', AUTH_REFRESH_TTL_SEC: '1 day', PORT: '-1' }),
+      says: /^PORT .*\nAUTH_SIGNING_ALG .*\nAUTH_REFRESH_TTL_SEC /,
+    },
+    'a DATABASE_URL that is none': {
+      change: (env) => Object.assign(env, { DATABASE_URL: `mysql://root:${SECRET}@127.0.0.1/x` }),
+      says: /DATABASE_URL must be/,
+    },
+    'a DATABASE_URL where nobody listens': {
+      change: (env) => Object.assign(env, { DATABASE_URL: `postgres://cerrojo:${SECRET}@127.0.0.1:1/x` }),
+      says: /DATABASE_URL .*ECONNREFUSED/,
+    },
+    'a key file with garbage': {
+      change: keyFile(() => `${SECRET} {"d":"${SECRET}"`),
+      says: /sig-9\.json/,
+    },
+    'a key file that breaks off': {
+      change: keyFile((env) => JSON.stringify({ ...keyFor(env, 'sig'), x: SECRET }).slice(0, -9)),
+      says: /sig-9\.json/,
+    },
+    'an empty key file': { change: keyFile(() => ''), says: /sig-9\.json/ },
+    'a key file that holds null': { change: keyFile(() => 'null'), says: /sig-9\.json/ },
+    'a key file with a public JWK': {
+      change: keyFile((env) => {
+        const { kid, alg, use, nbf, ...key } = keyFor(env, 'sig')
+        return { kid, alg, use, nbf, ...publicHalf(key as Jwk) }
+      }),
+      says: /sig-9\.json .*private JWK/,
+    },
+    'a key file for another use than there is': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), use: 'secret' })),
+      says: /sig-9\.json/,
+    },
+    'a key file for another algorithm than its use has': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), alg: 'RSA-OAEP-256' })),
+      says: /sig-9\.json/,
+    },
+    'a key file on another curve': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: 'other', ...jwk('P-384') })),
+      says: /sig-9\.json/,
+    },
+    'a key file whose halves do not belong together': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: 'other', d: jwk('P-256').d })),
+      says: /sig-9\.json/,
+    },
+    'a key file with too short an RSA key': {
+      change: keyFile((env) => ({ ...keyFor(env, 'enc_front'), kid: 'other', ...rsaJwk(2048) })),
+      says: /sig-9\.json/,
+    },
+    'a keys folder that is a file': {
+      change: (env) => Object.assign(env, { AUTH_KEYS_DIR: join(env.AUTH_KEYS_DIR as string, 'sig-1.json') }),
+      says: /EEXIST.*sig-1\.json/,
+    },
+    'a key file without a kid': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: undefined })),
+      says: /sig-9\.json/,
+    },
+    'a key file that is a folder': {
+      change: (env) => mkdirSync(join(env.AUTH_KEYS_DIR as string, 'sig-9.json')),
+      says: /sig-9\.json/,
+    },
+  }
+  for (const [title, { change, says }] of Object.entries(cases))
+    test(title, async () => {
+      const env = await onEmbedded()
+      await change(env)
+      const secrets = [
+        SECRET,
+        ...readable(env)
+          .flatMap(({ d, p, q }) => [d, p, q])
+          .filter(Boolean),
+      ]
+      assertShort(await refusalToStart(env), says, secrets)
+    })
+
+  test('a key file that it may not read', {
+    skip: process.getuid?.() === 0 && 'root may read every file',
+  }, async () => {
+    const env = await onEmbedded()
+    const path = join(env.AUTH_KEYS_DIR as string, 'sig-9.json')
+    copyFileSync(join(env.AUTH_KEYS_DIR as string, 'sig-1.json'), path)
+    chmodSync(path, 0)
+    assertShort(await refusalToStart(env), /sig-9\.json/)
+  })
+
+  test('a port that is taken', async () => {
+    const { url } = await startServer()
+    const env = await onEmbedded({ PORT: new URL(url).port })
+    assertShort(await refusalToStart(env), /EADDRINUSE/)
+    assert.equal((await call(url, 'GET', '/.well-known/jwks.json')).status, 200)
+  })
+
+  test('a database that does not exist, or a user that may not log in', needsPostgres, async () => {
+    const { DATABASE_URL = '' } = await onCluster()
+    const { host } = new URL(DATABASE_URL)
+    for (const url of [
+      `postgres://cerrojo:${SECRET}@${host}/nowhere`,
+      `postgres://nobody:${SECRET}@${host}/postgres`,
+    ]) {
+      const env = { ...(await onEmbedded()), DATABASE_URL: url }
+      assertShort(await refusalToStart(env), /DATABASE_URL .*does not exist/, [SECRET])
+    }
+  })
+
+  function assertShort({ code, message }: { code: string; message: string }, says: RegExp, secrets: string[] = []) {
+    assert.equal(code, '1')
+    assert.match(message, says)
+    assert.ok(message.length < 600 && message.trim().split('\n').length <= 3, message)
+    assert.doesNotMatch(message, /^\s+at |Error:|node:internal|node_modules/m)
+    for (const secret of secrets) assert.ok(!message.includes(secret), `it shows ${secret}`)
+  }
+
+  /** The private keys, when every file in the folder is one. */
+  function readable(env: Environment) {
+    try {
+      return readKeyFiles(env).map((key) => key ?? {})
+    } catch {
+      return []
+    }
+  }
+})
