@@ -1,10 +1,14 @@
 /** The environment, read once into one typed object. Names, defaults and units are those of the contract. */
+
+import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import ipaddr from 'ipaddr.js'
 
 /** Something that keeps the module from starting; its message is for the operator and needs no stack. */
 export class StartError extends Error {}
+
+const DAY_SECONDS = 24 * 60 * 60
 
 export type Config = ReturnType<typeof loadConfig>
 
@@ -20,11 +24,14 @@ export function loadConfig(env: Record<string, string | undefined>) {
     fallback: Value,
     wanted: string,
     parse: (text: string) => Value | undefined,
+    source = env[name],
   ): Value {
-    const text = env[name]?.trim()
+    const text = source?.trim()
     if (!text) return fallback
     const value = parse(text)
-    const shown = name === 'DATABASE_URL' ? 'something else (not shown, it may hold a password)' : `"${text}"`
+    const shown = /^DATABASE_URL$|SECRET(_PREVIOUS)?$/.test(name)
+      ? 'something else (not shown, it may be a secret)'
+      : `"${text}"`
     if (value === undefined) problems.push(`${name} must be ${wanted}, but is ${shown}`)
     return value ?? fallback
   }
@@ -43,6 +50,21 @@ export function loadConfig(env: Record<string, string | undefined>) {
       const items = value.split(',').map((item) => item.trim())
       return items.every(accepts) ? items : undefined
     })
+  const days = (name: string, fallback: number) =>
+    read(name, fallback * DAY_SECONDS, 'a number of days', (value) =>
+      /^\d+(\.\d+)?$/.test(value) ? Number(value) * DAY_SECONDS : undefined,
+    )
+  const secret = (name: string) => {
+    const inFile = read<string | undefined>(`${name}_FILE`, undefined, 'a readable file', (path) => {
+      try {
+        return readFileSync(path, 'utf8')
+      } catch {
+        return undefined
+      }
+    })
+    const parse = (value: string) => (/^[\w-]{43}$/.test(value) ? Buffer.from(value, 'base64url') : undefined)
+    return read<Buffer | undefined>(name, undefined, '32 random bytes in base64url, 43 characters', parse, inFile)
+  }
 
   const config = {
     host: text('HOST', '127.0.0.1'),
@@ -56,6 +78,10 @@ export function loadConfig(env: Record<string, string | undefined>) {
     databasePoolSize: whole('DATABASE_POOL_SIZE', 10, 1, 10_000),
     dataDir: text('AUTH_DATA_DIR', './data'),
     keysDir: text('AUTH_KEYS_DIR', './keys'),
+    keysSecret: secret('AUTH_KEYS_SECRET'),
+    keysSecretPrevious: secret('AUTH_KEYS_SECRET_PREVIOUS'),
+    keyRotationSeconds: days('AUTH_KEY_ROTATION_DAYS', 90) || Number.POSITIVE_INFINITY,
+    keyGraceSeconds: days('AUTH_KEY_GRACE_DAYS', 14),
     issuer: text('AUTH_ISS', 'auth-mvp'),
     audience: text('AUTH_AUD', 'auth-mvp-clients'),
     signingAlgorithm: oneOf('AUTH_SIGNING_ALG', 'ES256', 'RS256'),
@@ -89,6 +115,8 @@ export function loadConfig(env: Record<string, string | undefined>) {
 
   if (config.cookieSameSite === 'None' && !config.cookieSecure)
     problems.push('AUTH_COOKIE_SAMESITE must be Strict or Lax while AUTH_COOKIE_SECURE is false, but is "None"')
+  if (config.keyGraceSeconds < config.accessTtlSeconds + config.clockSkewSeconds)
+    problems.push('AUTH_KEY_GRACE_DAYS must be longer than AUTH_ACCESS_TTL_SEC and AUTH_CLOCK_SKEW_SEC together')
   if (problems.length > 0) throw new StartError(problems.join('\n'))
   return config
 }

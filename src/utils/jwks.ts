@@ -1,47 +1,50 @@
-/** The keys at hand: several for each use, chosen by the times they carry, and their public halves (RFC 7517). */
+/** The keys at hand, which live from next over active and retired to gone, and their public halves (RFC 7517). */
 import { mkdir } from 'node:fs/promises'
 import type { CryptoKey, JWK } from 'jose'
 import type { Config } from '../config.ts'
-import { createKey, readKeys } from './key_files.ts'
+import { createKey, deleteKey, deleteLeftovers, readKeys } from './key_files.ts'
 import { sha256 } from './tokens.ts'
 
 export type KeyUse = 'sig' | 'enc' | 'enc_front'
 export type KeyStore = Awaited<ReturnType<typeof openKeyStore>>
 
+/** Times are in epoch seconds. */
 export interface Key {
   /** RFC 7638 thumbprint. */
   kid: string
   use: KeyUse
   alg: string
-  /** Epoch seconds. Published and accepted before, but not yet used to sign or encrypt. */
+  /** When it was made. */
+  iat: number
+  /** When it comes into use; it is published and accepted before. */
   nbf: number
-  /** Epoch seconds, Infinity while no end is set. From then on neither published nor accepted. */
-  exp: number
-  /** Its file's. */
-  number: number
+  /** From when on it is neither published nor accepted: its `exp`, or the end of its grace; Infinity while unknown. */
+  until: number
   publicJwk: JWK
   publicKey: CryptoKey
   privateKey: CryptoKey
+  file: { path: string; number: number; isEncrypted: boolean }
 }
 
+export const KEY_USES: KeyUse[] = ['sig', 'enc', 'enc_front']
 const UNKNOWN_KID_INTERVAL_MS = 30_000
 
 /**
- * Reads the folder, and makes a key for each use that has none. It is read again when that was longer ago than the
- * JWKS cache lifetime; if it cannot be, `onReadFailure` is told and the keys stay as they were.
- * @throws {StartError} naming the key file that is unreadable or wrong
+ * Reads the folder and makes the keys that it misses. It is read again when that was longer ago than the JWKS cache
+ * lifetime; if that fails, or a key that is due cannot be made, `onFailure` is told and the keys stay as they were.
+ * @throws {StartError} naming the file that is unreadable or wrong
  */
-export async function openKeyStore(config: Config, onReadFailure: (error: unknown) => void) {
+export async function openKeyStore(config: Config, onFailure: (error: unknown) => void) {
   let readAtMs = performance.now()
-  let reading = Promise.resolve(await load(config))
+  let reading = Promise.resolve(await load(config, onFailure))
 
   /** Whoever asks while the folder is read waits for it. */
   function readWithin(intervalMs: number) {
     if (performance.now() - readAtMs > intervalMs) {
       readAtMs = performance.now()
       const before = reading
-      reading = load(config).catch((error) => {
-        onReadFailure(error)
+      reading = load(config, onFailure).catch((error) => {
+        onFailure(error)
         return before
       })
     }
@@ -52,9 +55,7 @@ export async function openKeyStore(config: Config, onReadFailure: (error: unknow
   return {
     /** The key to sign or encrypt with now. */
     async active(use: KeyUse): Promise<Key> {
-      const key = activeKey((await current()).keys, use, config)
-      if (!key) throw new Error(`No ${use} key is active`)
-      return key
+      return activeKey((await current()).keys, use) as Key
     },
     /** The accepted key of that use and key id. An unknown key id has the folder read again, at most every 30 s. */
     async find(use: KeyUse, kid?: string): Promise<Key | undefined> {
@@ -70,30 +71,48 @@ export async function openKeyStore(config: Config, onReadFailure: (error: unknow
   }
 }
 
-async function load(config: Config): Promise<{ keys: Key[]; body: string; etag: string }> {
+async function load(config: Config, onFailure: (error: unknown) => void) {
   await mkdir(config.keysDir, { recursive: true, mode: 0o700 })
-  const keys = await readKeys(config.keysDir)
-  const missing = (['sig', 'enc', 'enc_front'] as const).filter((use) => !activeKey(keys, use, config))
-  if (missing.length > 0) {
-    await Promise.all(missing.map((use) => createKey(config.keysDir, use, algorithmFor(use, config), keys)))
-    return load(config)
-  }
+  const keys = await rotateWhatIsDue(config, await readKeys(config)).catch(async (error) => {
+    const found = await readKeys(config)
+    if (KEY_USES.some((use) => !activeKey(found, use))) throw error
+    onFailure(error)
+    return found
+  })
   const body = JSON.stringify({ keys: keys.filter(isAccepted).map((key) => key.publicJwk) })
   return { keys, body, etag: `"${sha256(body).toString('base64url')}"` }
 }
 
-function isAccepted(key: Key): boolean {
-  return Date.now() / 1000 < key.exp
+/** Every node does it at every reading: of each use the key that comes next is made in time, and what is gone deleted. */
+async function rotateWhatIsDue(config: Config, keys: Key[]): Promise<Key[]> {
+  const due = KEY_USES.flatMap((use) => nextKey(config, keys, use) ?? [])
+  const gone = keys.filter((key) => !isAccepted(key))
+  await deleteLeftovers(config)
+  await Promise.all(due.map(({ use, alg, nbf }) => createKey(config, use, alg, nbf, keys)))
+  await Promise.all(gone.map((key) => deleteKey(config, key)))
+  return due.length + gone.length > 0 ? rotateWhatIsDue(config, await readKeys(config)) : keys
 }
 
-/** Of the configured algorithm, the key that came into use last. */
-function activeKey(keys: Key[], use: KeyUse, config: Config): Key | undefined {
-  return keys
-    .filter((key) => key.use === use && key.alg === algorithmFor(use, config))
-    .filter((key) => key.nbf <= Date.now() / 1000 && isAccepted(key))
-    .sort((one, other) => other.nbf - one.nbf)[0]
+/** The key to make, if it is time: two cache lifetimes before its first use, so that by then everybody knows it. */
+function nextKey(config: Config, keys: Key[], use: KeyUse) {
+  const algorithms = { sig: config.signingAlgorithm, enc: config.keyManagementAlgorithm, enc_front: 'RSA-OAEP-256' }
+  const alg = algorithms[use]
+  const now = Math.floor(Date.now() / 1000)
+  const newest = keys.findLast((key) => key.use === use && isAccepted(key))
+  if (!newest) return { use, alg, nbf: now }
+  if (newest.nbf > now) return undefined
+
+  const replaceAt = newest.alg === alg ? Math.min(newest.until, newest.nbf + config.keyRotationSeconds) : now
+  const firstUse = now + 2 * config.jwksCacheTtlSeconds
+  return replaceAt <= firstUse ? { use, alg, nbf: firstUse } : undefined
 }
 
-function algorithmFor(use: KeyUse, config: Config): string {
-  return { sig: config.signingAlgorithm, enc: config.keyManagementAlgorithm, enc_front: 'RSA-OAEP-256' }[use]
+/** Of keys in the order of their first use, the last that has come to it; after a clock was set back, the first. */
+export function activeKey(keys: Key[], use: KeyUse): Key | undefined {
+  const accepted = keys.filter((key) => key.use === use && isAccepted(key))
+  return accepted.findLast((key) => key.nbf <= Date.now() / 1000) ?? accepted[0]
+}
+
+export function isAccepted(key: Key): boolean {
+  return Date.now() / 1000 < key.until
 }

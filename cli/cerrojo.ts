@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+/** The operator's command: keys, migrations, old sessions, and a look at what is set up. */
+import { existsSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { loadConfig, StartError } from '../src/config.ts'
+import { migrate, purge } from './database.ts'
+import { doctor } from './doctor.ts'
+import { encryptKeys, exportKeys, listKeys, rekeyKeys, rotateKeys } from './keys.ts'
+
+const HELP = `Usage: cerrojo <command> [options]
+
+Reads the same environment, and file .env, as the server.
+
+  keys list                 a table of all keys: use, kid, alg, state, since, until
+  keys rotate               make the next key of each use; it comes into use when everybody can know it
+      --use <use>           only sig, enc or enc_front
+      --alg <alg>           of that algorithm (needs --use); set it in the environment too
+      --now                 for a leaked key: in use at once, and the old keys are deleted
+  keys export               what a resource server needs: private enc keys and the JWKS address. Keep it secret.
+      --url <url>           where the module is reached, like https://auth.example.com
+  keys encrypt              encrypt the key files that are plain, with AUTH_KEYS_SECRET
+  keys rekey                encrypt all key files anew, with AUTH_KEYS_SECRET; reads AUTH_KEYS_SECRET_PREVIOUS too
+  migrate                   bring the database's schema up to date, as a start does
+  purge                     delete sessions that expired long ago
+      --days <n>            that many days ago at least (30)
+  doctor                    check folders, keys, clock, database and settings; exit code 1 if something is broken
+
+  --json                    for keys list and doctor: JSON instead of a table
+  --help
+
+Examples:
+  npx cerrojo keys list
+  npx cerrojo keys rotate --use sig --now
+  npx cerrojo keys export --url https://auth.example.com > /run/secrets/cerrojo.json
+  npx cerrojo doctor --json
+`
+
+const OPTIONS = {
+  use: { type: 'string' },
+  alg: { type: 'string' },
+  now: { type: 'boolean' },
+  url: { type: 'string' },
+  days: { type: 'string' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const
+
+export type Options = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
+
+/** Each command, with the options it takes. */
+const COMMANDS = {
+  'keys list': { run: listKeys, takes: ['json'] },
+  'keys rotate': { run: rotateKeys, takes: ['use', 'alg', 'now'] },
+  'keys export': { run: exportKeys, takes: ['url'] },
+  'keys encrypt': { run: encryptKeys, takes: [] },
+  'keys rekey': { run: rekeyKeys, takes: [] },
+  migrate: { run: migrate, takes: [] },
+  purge: { run: purge, takes: ['days'] },
+  doctor: { run: doctor, takes: ['json'] },
+} as const
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true })
+  const name = positionals.join(' ')
+  if (values.help || name === '') return void process.stdout.write(HELP)
+  if (!Object.hasOwn(COMMANDS, name)) throw new StartError(`there is no command "${name}"; see cerrojo --help`)
+  const { run, takes } = COMMANDS[name as keyof typeof COMMANDS]
+  const stranger = Object.keys(values).find((option) => !(takes as readonly string[]).includes(option))
+  if (stranger) throw new StartError(`"${name}" takes no --${stranger}; see cerrojo --help`)
+
+  if (existsSync('.env')) process.loadEnvFile()
+  await run(loadConfig(process.env), values)
+}
+
+await main().catch((error) => {
+  const isExplained = error instanceof StartError || String(error.code).startsWith('ERR_PARSE_ARGS')
+  console.error(`cerrojo: ${isExplained ? error.message.replaceAll('\n', '; ') : error.message}`)
+  process.exitCode = 1
+})
