@@ -1,11 +1,17 @@
 /** The environment: the contract's names and defaults, and what is said of a value that cannot be. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
-import { suite, test } from 'node:test'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, suite, test } from 'node:test'
 import { type Config, loadConfig, StartError } from '../src/config.ts'
 
 const CONTRACT = readFileSync(new URL('../contract/req.back.v3.2.mini.yml', import.meta.url), 'utf8')
+
+const SECRET = 'K'.repeat(43)
+const SECRET_FILE = join(mkdtempSync(join(tmpdir(), 'cerrojo-secret-')), 'secret')
+writeFileSync(SECRET_FILE, `${SECRET}\n`)
+after(() => rmSync(dirname(SECRET_FILE), { recursive: true }))
 
 /** For each variable a value that is allowed and not the default, and values that are refused. */
 const VALUES: Record<string, { other: string; refused: string[] }> = {
@@ -15,6 +21,12 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   DATABASE_POOL_SIZE: { other: '1', refused: ['0', 'many'] },
   AUTH_DATA_DIR: { other: '/var/lib/cerrojo', refused: [] },
   AUTH_KEYS_DIR: { other: '/etc/cerrojo/keys', refused: [] },
+  AUTH_KEY_ROTATION_DAYS: { other: '0', refused: ['-1', 'monthly', '1e3'] },
+  AUTH_KEY_GRACE_DAYS: { other: '30.5', refused: ['-1', 'x'] },
+  AUTH_KEYS_SECRET: { other: SECRET, refused: ['s3cret', `${SECRET}=`] },
+  AUTH_KEYS_SECRET_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`, tmpdir()] },
+  AUTH_KEYS_SECRET_PREVIOUS: { other: SECRET, refused: ['s3cret'] },
+  AUTH_KEYS_SECRET_PREVIOUS_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`] },
   AUTH_ISS: { other: 'https://auth.example.com', refused: [] },
   AUTH_AUD: { other: 'https://api.example.com', refused: [] },
   AUTH_SIGNING_ALG: { other: 'RS256', refused: ['none', 'HS256', 'es256', 'ES256,RS256'] },
@@ -86,7 +98,7 @@ suite('a bad variable', () => {
       for (const value of refused) {
         const message = messageFor({ [name]: value })
         assert.match(message, new RegExp(`^${name} must be \\S+.*, but is \\S+.*$`))
-        assert.equal(message.includes(`"${value}"`), name !== 'DATABASE_URL')
+        assert.equal(message.includes(`"${value}"`), !/^DATABASE_URL$|SECRET(_PREVIOUS)?$/.test(name))
       }
     })
 
@@ -107,6 +119,12 @@ suite('a bad variable', () => {
     assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b31\b/)
     assert.match(messageFor({ AUTH_COOKIE_SAMESITE: 'Loose' }), /Strict.*Lax.*None/)
   })
+})
+
+test('AUTH_KEY_GRACE_DAYS is refused below the longest life of a token', () => {
+  const env = { AUTH_ACCESS_TTL_SEC: '86400', AUTH_CLOCK_SKEW_SEC: '60' }
+  assert.match(messageFor({ ...env, AUTH_KEY_GRACE_DAYS: '1' }), /^AUTH_KEY_GRACE_DAYS must be longer than/)
+  assert.ok(loadConfig({ ...env, AUTH_KEY_GRACE_DAYS: '1.001' }))
 })
 
 suite('SameSite=None', () => {
