@@ -24,7 +24,7 @@ import {
   wrapKey,
 } from '../support/jose_by_hand.ts'
 import { keyFor } from '../support/key_files.ts'
-import { logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
+import { freshEnvironment, logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const COPIED = ['iss', 'aud', 'iat', 'exp', 'jti']
@@ -78,13 +78,12 @@ suite('the implementation by hand agrees with', () => {
 
 const servers: Record<string, Server> = {}
 for (const signing of ['ES256', 'RS256'])
-  for (const encryption of ['ECDH-ES+A256KW', 'RSA-OAEP-256'])
-    servers[`${signing} in ${encryption}`] = await startServer({
-      ...ISSUER,
-      AUTH_SIGNING_ALG: signing,
-      AUTH_JWE_ALG: encryption,
-      AUTH_ACCESS_TTL_SEC: '321',
-    })
+  for (const encryption of ['ECDH-ES+A256KW', 'RSA-OAEP-256']) {
+    const algorithms = { AUTH_SIGNING_ALG: signing, AUTH_JWE_ALG: encryption }
+    const env = await freshEnvironment({ ...ISSUER, ...algorithms, AUTH_ACCESS_TTL_SEC: '321' })
+    // An empty folder, since a change of algorithm in a folder with keys takes its time.
+    servers[`${signing} in ${encryption}`] = await startServer({ ...env, AUTH_KEYS_DIR: `${env.AUTH_KEYS_DIR}-empty` })
+  }
 
 suite('an access token', () => {
   for (const [algorithms, server] of Object.entries(servers)) {
@@ -129,20 +128,6 @@ suite('an access token', () => {
     assert.equal(first.sid, second.sid)
   })
 
-  test('stays valid when the algorithms change and the server starts again', async () => {
-    const first = await startServer()
-    const tokens = [(await logInSomebody(first)).access_token]
-    let server: typeof first = first
-    for (const change of [{ AUTH_SIGNING_ALG: 'RS256' }, { AUTH_JWE_ALG: 'RSA-OAEP-256' }]) {
-      await server.close()
-      server = await startServer({ ...server.env, ...change })
-      tokens.push((await logInSomebody(server)).access_token)
-      for (const token of tokens) assert.equal((await me(server, token)).status, 200)
-    }
-    const algorithms = tokens.map((token) => decodeJson(token.split('.')[0]).alg)
-    assert.deepEqual(algorithms, ['ECDH-ES+A256KW', 'ECDH-ES+A256KW', 'RSA-OAEP-256'])
-  })
-
   const times = [
     { title: 'that has expired within the clock skew is accepted', exp: -50, status: 200 },
     { title: 'that has expired beyond the clock skew is called expired', exp: -61, code: 'AUTH_TOKEN_EXPIRED' },
@@ -184,14 +169,19 @@ async function forgery(server: Server) {
   }
   const token = (change: Change = {}) => {
     const content = change.content ?? jws(change)
-    const claims = String(content).split('.').length === 3 ? (decodeJson(String(content).split('.')[1]) ?? {}) : {}
-    const copies = Object.fromEntries(COPIED.map((name) => [name, claims[name]]))
     const { alg, kid } = change.encryptionKey ?? encryptionKey
-    const header = { alg, enc: 'A256GCM', cty: 'JWT', kid, ...copies, ...change.outer }
+    const header = { alg, enc: 'A256GCM', cty: 'JWT', kid, ...copiesOf(content), ...change.outer }
     return encryptJwe(header, content, change.encryptionKey ?? encryptionKey, change.named)
   }
   const jwsHeader = { alg: signatureKey.alg, typ: 'at+jwt', kid: signatureKey.kid }
   return { genuine, signatureKey, encryptionKey, jwsHeader, jws, token }
+}
+
+/** The claims to copy from a JWS; from anything else none. */
+function copiesOf(content: string | Buffer): Json {
+  const parts = typeof content === 'string' ? content.split('.') : []
+  const claims = parts.length === 3 ? (decodeJson(parts[1]) ?? {}) : {}
+  return Object.fromEntries(COPIED.map((name) => [name, claims[name]]))
 }
 
 let issued = 0
@@ -308,7 +298,10 @@ const HOSTILE: Record<string, (it: Forgery) => string> = {
     it.token({ encryptionKey: { kty: 'oct', alg: 'dir', kid: it.encryptionKey.kid, k: encode(Buffer.alloc(32)) } }),
   'an outer alg of PBES2': (it) => it.token({ named: { alg: 'PBES2-HS512+A256KW', p2c: 1_000_000, p2s: 'AAAA' } }),
   'a zip header over plain content': (it) => it.token({ outer: { zip: 'DEF' } }),
-  'compressed content': (it) => it.token({ outer: { zip: 'DEF' }, content: deflateRawSync(it.jws()) }),
+  'compressed content': (it) => {
+    const jws = it.jws()
+    return it.token({ outer: { zip: 'DEF', ...copiesOf(jws) }, content: deflateRawSync(jws) })
+  },
   'an outer crit': (it) => it.token({ outer: { crit: ['exp'] } }),
   'an epk on another curve': (it) => it.token({ named: { epk: p384() } }),
   'an epk off the curve': (it) => it.token({ named: { epk: offCurve(it.signatureKey) } }),
