@@ -1,0 +1,65 @@
+/** What a verifier remembers. The same object twice means that the second answer came from memory. */
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import { createVerifier } from '../src/index.ts'
+import { AUDIENCE, ISSUER, issue, newKey, startJwksEndpoint } from './support/issuer.ts'
+
+const sig = await newKey('sig', 'ES256')
+const enc = await newKey('enc', 'ECDH-ES+A256KW')
+const { url: jwksUrl } = await startJwksEndpoint(sig)
+const options = { issuer: ISSUER, audience: AUDIENCE, jwksUrl, decryptionKeys: [enc.privateJwk] }
+
+test('the oldest token makes room for the next', async () => {
+  const verifier = createVerifier({ ...options, maxCachedTokens: 2 })
+  const [oldest, middle, newest] = [await issue(sig, enc), await issue(sig, enc), await issue(sig, enc)]
+  const first = await verifier.verify(oldest)
+  const second = await verifier.verify(middle)
+  assert.equal(await verifier.verify(oldest), first)
+  const third = await verifier.verify(newest)
+  assert.equal(await verifier.verify(middle), second)
+  assert.equal(await verifier.verify(newest), third)
+  assert.notEqual(await verifier.verify(oldest), first)
+  assert.deepEqual(await verifier.verify(oldest), first)
+})
+
+test('a thousand tokens of a thousand people are never mixed up', async () => {
+  const verifier = createVerifier({ ...options, maxCachedTokens: 300 })
+  const tokens = await Promise.all(Array.from({ length: 1000 }, () => issue(sig, enc)))
+  const claims = await Promise.all(tokens.map(verifier.verify))
+  assert.equal(new Set(claims.map(({ jti }) => jti)).size, 1000)
+  for (const [index, token] of tokens.entries()) assert.deepEqual(await verifier.verify(token), claims[index])
+})
+
+test('nothing is remembered with maxCachedTokens: 0', async () => {
+  const verifier = createVerifier({ ...options, maxCachedTokens: 0 })
+  const token = await issue(sig, enc)
+  assert.notEqual(await verifier.verify(token), await verifier.verify(token))
+})
+
+test('a token changed after it was remembered is another token, and spelled otherwise it is none', async () => {
+  const verifier = createVerifier(options)
+  const token = await issue(sig, enc)
+  await verifier.verify(token)
+  // The tag's 16 bytes end in a character of which two bits count: A, Q, g or w.
+  const [changed, respelled] = token.endsWith('A')
+    ? ['Q', 'B']
+    : ['A', String.fromCharCode(token.charCodeAt(token.length - 1) + 1)]
+  const hostile = [token.slice(0, -1) + changed, token.slice(0, -1) + respelled, `${token} `, `${token}=`, ` ${token}`]
+  for (const other of hostile) await assert.rejects(verifier.verify(other), { code: 'AUTH_TOKEN_INVALID' })
+})
+
+test('a token is remembered up to its exp, verified in full within the clock skew, and expired after it', async () => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  const verifier = createVerifier({ ...options, clockSkewSeconds: 60 })
+  const token = await issue(sig, enc)
+  const claims = await verifier.verify(token)
+
+  mock.timers.setTime(claims.exp * 1000 - 1)
+  assert.equal(await verifier.verify(token), claims)
+  mock.timers.setTime(claims.exp * 1000)
+  assert.notEqual(await verifier.verify(token), claims)
+  assert.notEqual(await verifier.verify(token), await verifier.verify(token))
+  mock.timers.setTime((claims.exp + 60) * 1000)
+  await assert.rejects(verifier.verify(token), { code: 'AUTH_TOKEN_EXPIRED', status: 401 })
+  mock.timers.reset()
+})
