@@ -4,15 +4,15 @@ import type { AccessClaims } from './verifier.ts'
 
 export interface Verified {
   claims: AccessClaims
-  decryptionKey: Key
-  signingKey: Key
+  /** The one that decrypted it and the one that verified it. */
+  usedKeys: readonly Key[]
 }
 
 /**
  * @param maxTokens the oldest makes room for the next; 0 keeps none
- * @param areKeysCurrent an entry whose keys are no longer current is forgotten
+ * @param isCurrent tells whether a key still counts; a token verified with one that does not is forgotten
  */
-export function createTokenCache(maxTokens: number, areKeysCurrent: (verified: Verified) => boolean) {
+export function createTokenCache(maxTokens: number, isCurrent: (key: Key) => boolean) {
   const entries = new Map<string, Verified>()
 
   return {
@@ -20,7 +20,7 @@ export function createTokenCache(maxTokens: number, areKeysCurrent: (verified: V
     find(digest: string): Verified | undefined {
       const verified = entries.get(digest)
       if (!verified) return undefined
-      if (Date.now() < verified.claims.exp * 1000 && areKeysCurrent(verified)) return verified
+      if (Date.now() < verified.claims.exp * 1000 && verified.usedKeys.every(isCurrent)) return verified
       entries.delete(digest)
       return undefined
     },

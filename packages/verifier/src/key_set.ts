@@ -63,19 +63,16 @@ export function createKeySet(load: LoadKeys, { name, maxAgeSeconds, cooldownSeco
       if (failure === undefined || keys.size === 0) await loading
     },
 
-    /** True while this very key is among the current ones. */
-    has(key: Key): boolean {
-      return keys.get(key.kid) === key
+    get(kid: string | undefined): Key | undefined {
+      return keys.get(kid as string)
     },
 
     /**
-     * An unknown key id has the keys loaded again, after the cooldown.
-     * @throws {VerifierError} AUTH_UNAVAILABLE when the key id is unknown and the last load failed
+     * The key of an unknown key id, which has the keys loaded again, after the cooldown.
+     * @throws {VerifierError} AUTH_UNAVAILABLE when it is still unknown and the last load failed
      */
-    async find(kid: string | undefined): Promise<Key | undefined> {
+    async load(kid: string | undefined): Promise<Key | undefined> {
       if (kid === undefined) return undefined
-      const known = keys.get(kid)
-      if (known) return known
       reload(cooldownSeconds)
       await loading
       const found = keys.get(kid)

@@ -1,6 +1,6 @@
 /** Verifies access tokens: a JWS inside a JWE (nested JWT, RFC 7519), by all the steps of the contract. */
 import { hash } from 'node:crypto'
-import { compactDecrypt, decodeProtectedHeader, errors, type JWK, jwtVerify } from 'jose'
+import { type CryptoKey, compactDecrypt, errors, type JWK, jwtVerify } from 'jose'
 import { createTokenCache, type Verified } from './cache.ts'
 import { VerifierError } from './errors.ts'
 import { createKeySet, type KeySet } from './key_set.ts'
@@ -65,6 +65,9 @@ const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 /** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
 const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+/** Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off as many. */
+const COMPACT_FORM = /^[\w.-]+$/
+type KeyHeader = { kid?: string; alg?: string }
 const DECRYPTION = {
   keyManagementAlgorithms: ALGORITHMS.enc,
   contentEncryptionAlgorithms: ['A256GCM'],
@@ -93,10 +96,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const decryptionKeys = jwks
     ? createKeySet(keysInMemory(jwks), { name: 'decryption keys', ...constant })
     : createKeySet(keysInFolder(keysDir), { name: 'decryption keys', ...aging })
-  const cache = createTokenCache(
-    maxCachedTokens,
-    (verified) => signingKeys.has(verified.signingKey) && decryptionKeys.has(verified.decryptionKey),
-  )
+  const isCurrent = (key: Key) => signingKeys.get(key.kid) === key || decryptionKeys.get(key.kid) === key
+  const cache = createTokenCache(maxCachedTokens, isCurrent)
 
   async function verify(token: string): Promise<AccessClaims> {
     if (typeof token !== 'string') throw invalid('not a string')
@@ -116,14 +117,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   /** The contract's steps, from the outside in. */
   async function verifyInFull(token: string): Promise<Verified> {
-    if (!token.split('.').every(isCanonical)) throw invalid('encoding')
-    const decryptionKey = await keyNamedIn(decodeProtectedHeader(token), decryptionKeys)
-    const outer = await compactDecrypt(token, decryptionKey.cryptoKey, DECRYPTION)
+    if (!COMPACT_FORM.test(token)) throw invalid('encoding')
+    const usedKeys: Key[] = []
+    const getDecryptionKey = (header: KeyHeader) => keyNamedIn(header, decryptionKeys, usedKeys)
+    const outer = await compactDecrypt(token, getDecryptionKey, DECRYPTION)
     if (outer.protectedHeader.cty !== 'JWT') throw invalid('cty')
 
-    const jws = new TextDecoder().decode(outer.plaintext)
-    const signingKey = await keyNamedIn(decodeProtectedHeader(jws), signingKeys)
-    const { payload } = await jwtVerify<AccessClaims>(jws, signingKey.cryptoKey, {
+    const getSigningKey = (header: KeyHeader) => keyNamedIn(header, signingKeys, usedKeys)
+    const { payload } = await jwtVerify<AccessClaims>(outer.plaintext, getSigningKey, {
       algorithms: ALGORITHMS.sig,
       issuer,
       audience,
@@ -134,27 +135,20 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw invalid('copied claims')
     if (![payload.sub, payload.sid, payload.jti].every(isUuid)) throw invalid('identifiers')
     if (payload.iat > Date.now() / 1000 + clockSkewSeconds) throw invalid('iat')
-    return { claims: freeze(payload), decryptionKey, signingKey }
+    return { claims: freeze(payload), usedKeys }
   }
 
   return { verify }
 }
 
 /** The key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
-async function keyNamedIn(header: { kid?: string; alg?: string }, keys: KeySet): Promise<Key> {
+async function keyNamedIn(header: KeyHeader, keys: KeySet, usedKeys: Key[]): Promise<CryptoKey> {
   if (REFUSED_HEADERS.some((name) => name in header)) throw invalid('header')
-  const key = await keys.find(header.kid)
+  const key = keys.get(header.kid) ?? (await keys.load(header.kid))
   if (!key) throw invalid('kid')
   if (key.alg !== header.alg) throw invalid('alg')
-  return key
-}
-
-/**
- * Without spaces, padding or stray bits (RFC 4648, section 3.5), which decoders overlook. One token has one spelling then,
- * and so one place in the cache: respelling it does not push out the tokens of others.
- */
-function isCanonical(base64url: string): boolean {
-  return Buffer.from(base64url, 'base64url').toString('base64url') === base64url
+  usedKeys.push(key)
+  return key.cryptoKey
 }
 
 function isUuid(value: unknown): boolean {

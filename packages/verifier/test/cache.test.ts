@@ -40,11 +40,8 @@ test('a token changed after it was remembered is another token, and spelled othe
   const verifier = createVerifier(options)
   const token = await issue(sig, enc)
   await verifier.verify(token)
-  // The tag's 16 bytes end in a character of which two bits count: A, Q, g or w.
-  const [changed, respelled] = token.endsWith('A')
-    ? ['Q', 'B']
-    : ['A', String.fromCharCode(token.charCodeAt(token.length - 1) + 1)]
-  const hostile = [token.slice(0, -1) + changed, token.slice(0, -1) + respelled, `${token} `, `${token}=`, ` ${token}`]
+  const changed = token.slice(0, -1) + (token.endsWith('A') ? 'Q' : 'A')
+  const hostile = [changed, `${token} `, ` ${token}`, `${token}\t`, `${token}\n`, `${token}=`, token.replace('.', '. ')]
   for (const other of hostile) await assert.rejects(verifier.verify(other), { code: 'AUTH_TOKEN_INVALID' })
 })
 
