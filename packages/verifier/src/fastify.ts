@@ -19,8 +19,9 @@ export const verifierPlugin: FastifyPluginAsync<{ verifier: Verifier }> = async 
   app.decorateRequest('claims', null)
   app.decorate('requireToken', async (request, reply) => {
     const result = await authenticate(verifier, request.headers.authorization)
-    if ('claims' in result) request.claims = result.claims
-    else return reply.code(result.refusal.status).headers(result.refusal.headers).send(result.refusal.body)
+    if ('refusal' in result)
+      return reply.code(result.refusal.status).headers(result.refusal.headers).send(result.refusal.body)
+    request.claims = result.claims
   })
 }
 

@@ -200,6 +200,22 @@ for (const [name, changes] of Object.entries(GOOD))
     assert.equal(await codeOfModule(token), 'AUTH_TOKEN_REVOKED')
   })
 
+test('tells the log, by reason, which check a token failed', async () => {
+  const reasons: Record<string, Changes> = {
+    kid: { outerHeader: { kid: 'unknown' } },
+    alg: { innerHeader: { alg: 'RS256' }, signWith: foreign.RS256.privateKey },
+    header: { innerHeader: { jku: 'https://attacker.example/jwks.json' } },
+    cty: { outerHeader: { cty: 'jwt' } },
+    ERR_JWS_SIGNATURE_VERIFICATION_FAILED: { signWith: foreign.ES256.privateKey },
+    aud: { claims: { aud: 'somebody-else' } },
+    'copied claims': { outerHeader: { jti: 'x' } },
+    identifiers: { claims: { sid: 7 } },
+    exp: EXPIRED['expired longer ago than the clock skew'] as Changes,
+  }
+  for (const [reason, changes] of Object.entries(reasons))
+    assert.equal((await refusalOf(await forge(changes))).reason, reason)
+})
+
 test('refuses identifiers that only look like text', async () => {
   const token = await forge({ claims: { sub: [randomUUID()] } })
   assert.equal((await refusalOf(token)).code, 'AUTH_TOKEN_INVALID')

@@ -130,6 +130,15 @@ test('an issuer that is down at first is unavailable, and served from when it is
   assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
 })
 
+test('an issuer that is down is asked once a second, however many tokens come', async () => {
+  const endpoint = await startJwksEndpoint(sig)
+  endpoint.misbehave = (response) => response.writeHead(500).end()
+  const verifier = verifierFor(endpoint)
+  for (let count = 0; count < 20; count++)
+    assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'AUTH_UNAVAILABLE')
+  assert.equal(endpoint.requests, 1)
+})
+
 test('an issuer that hangs delays known keys at most once, for the time limit', async () => {
   const endpoint = await startJwksEndpoint(sig)
   const verifier = verifierFor(endpoint, { keysMaxAgeSeconds: 0.1, fetchTimeoutSeconds: 0.5 })
