@@ -35,7 +35,9 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: { req: describeRequest } },
   })
 
-  const keys = await openKeyStore(config, (error) => app.log.error(error, 'the keys could not be read again'))
+  const keys = await openKeyStore(config, (error) =>
+    app.log.error(error, 'the keys could not be read again or rotated'),
+  )
   const database = await openDatabase(config)
   app.addHook('preClose', async () => {
     app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it

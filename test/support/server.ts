@@ -83,9 +83,10 @@ export async function startServer(env: Environment = {}): Promise<Server & { clo
   return { url, env: complete, call: (...rest) => call(url, ...rest), close: () => app.close() }
 }
 
-/** The module as a program of its own, for tests that end it. */
-export async function startProcess(env: Environment): Promise<RunningProcess> {
+/** The module as a program of its own, for tests that end it, or of another user's. */
+export async function startProcess(env: Environment, user?: { uid: number; gid: number }): Promise<RunningProcess> {
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/main.ts')], {
+    ...user,
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

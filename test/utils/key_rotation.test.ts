@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { mock, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { CompactEncrypt, compactDecrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { openKeyStore } from '../../src/utils/jwks.ts'
@@ -18,8 +19,10 @@ import {
   refresh,
   registerSomebody,
   type Server,
+  startProcess,
   startServer,
 } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 const DAY_SECONDS = 24 * 60 * 60
 const USES = ['sig', 'enc', 'enc_front'] as const
@@ -205,4 +208,27 @@ test('a change of the algorithms, and back, is a rotation: tokens of both verify
     assert.equal((await me(server, before)).status, 200)
     await server.close()
   }
+})
+
+test('with its folder read-only a server keeps serving, and its log and doctor say so', async (t) => {
+  const env = await freshEnvironment({ LOG_LEVEL: 'error' })
+  const config = loadConfig(env)
+  await age(config, config.keyRotationSeconds)
+  // Nothing is read-only to root, so root lends everything to somebody else.
+  const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined
+  const command = join(import.meta.dirname, '../../cli/cerrojo.ts')
+  const isReadable = await promisify(execFile)('test', ['-r', command], { ...user }).then(
+    () => true,
+    () => false,
+  )
+  if (!isReadable) return t.skip('the sources are not readable to another user')
+  if (user) await promisify(execFile)('chown', ['-R', `${user.uid}:${user.gid}`, dirname(config.keysDir)])
+  await chmod(config.keysDir, 0o500)
+
+  const server = await startProcess(env, user)
+  await until('the log to say so', () => /EACCES.*the keys could not be/.test(server.output()))
+  assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
+  const options = { ...user, env: { PATH: process.env.PATH, ...env } }
+  const doctor = await promisify(execFile)(process.execPath, [command, 'doctor'], options)
+  assert.match(doctor.stdout, /is read-only +keys cannot rotate/)
 })
