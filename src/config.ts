@@ -1,5 +1,4 @@
 /** The environment, read once into one typed object. Names, defaults and units are those of the contract. */
-
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'

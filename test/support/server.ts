@@ -68,7 +68,8 @@ export async function freshEnvironment(env: Environment = {}): Promise<Environme
     ...DEFAULTS,
     ...(databaseUrl && { DATABASE_URL: databaseUrl }),
     AUTH_DATA_DIR: join(folder, 'data'),
-    AUTH_KEYS_DIR: join(folder, 'keys'),
+    // The ready-made keys are of the default algorithms, and a change of algorithm takes its time.
+    AUTH_KEYS_DIR: join(folder, env.AUTH_SIGNING_ALG || env.AUTH_JWE_ALG ? 'new-keys' : 'keys'),
     PORT: '0',
     ...env,
   }

@@ -24,7 +24,7 @@ import {
   wrapKey,
 } from '../support/jose_by_hand.ts'
 import { keyFor } from '../support/key_files.ts'
-import { freshEnvironment, logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
+import { logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const COPIED = ['iss', 'aud', 'iat', 'exp', 'jti']
@@ -80,9 +80,7 @@ const servers: Record<string, Server> = {}
 for (const signing of ['ES256', 'RS256'])
   for (const encryption of ['ECDH-ES+A256KW', 'RSA-OAEP-256']) {
     const algorithms = { AUTH_SIGNING_ALG: signing, AUTH_JWE_ALG: encryption }
-    const env = await freshEnvironment({ ...ISSUER, ...algorithms, AUTH_ACCESS_TTL_SEC: '321' })
-    // An empty folder, since a change of algorithm in a folder with keys takes its time.
-    servers[`${signing} in ${encryption}`] = await startServer({ ...env, AUTH_KEYS_DIR: `${env.AUTH_KEYS_DIR}-empty` })
+    servers[`${signing} in ${encryption}`] = await startServer({ ...ISSUER, ...algorithms, AUTH_ACCESS_TTL_SEC: '321' })
   }
 
 suite('an access token', () => {

@@ -60,11 +60,18 @@ export function keysInMemory(jwks: readonly JWK[]): LoadKeys {
 
 async function readKeyFile(path: string): Promise<JWK & { exp?: number | null }> {
   const text = await readFile(path, 'utf8')
+  const jwk = parse(text)
+  // Nobody is told where a parser stumbled: it quotes it, and that may be a private key.
+  if (!jwk) throw new Error(`The key file ${path} is not JSON`)
+  if ('ciphertext' in jwk) throw new Error(`The key file ${path} is encrypted: use decryptionKeys instead of keysDir`)
+  return jwk
+}
+
+function parse(text: string) {
   try {
     return JSON.parse(text)
   } catch {
-    // Nobody is told why: the parser quotes what it stumbled on, and that may be a private key.
-    throw new Error(`The key file ${path} is not JSON`)
+    return undefined
   }
 }
 

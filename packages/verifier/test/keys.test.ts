@@ -250,6 +250,7 @@ const BAD_FOLDERS: Record<string, Record<string, unknown>> = {
     'front.json': { ...enc.privateJwk, use: 'enc_front' },
   },
   'holds a file that is not JSON': { 'enc-1.json': enc.privateJwk, 'enc-2.json': `${secretMember}!` },
+  'holds a file that is encrypted': { 'enc-1.json': enc.privateJwk, 'enc-2.json': { ciphertext: 'abc' } },
   'holds a key that is none': { 'enc-1.json': { ...enc.privateJwk, x: secretMember.slice(5) } },
 }
 for (const [name, files] of Object.entries(BAD_FOLDERS))
