@@ -1,0 +1,501 @@
+/** Logs in, and stays logged in: refreshes in time, one at a time, and so that a lost answer loses nothing. */
+import { createEncryptor, type Encrypted } from './encrypt.ts'
+import { AuthClientError, type AuthErrorCode, aborted, endsTheSession, isTemporary } from './errors.ts'
+import { createExclusively } from './exclusive.ts'
+import { type Answer, createSend, type Fetch } from './http.ts'
+import type { Page } from './page.ts'
+import { randomText } from './random.ts'
+import { openVault, type SessionRecord, type TokenStore } from './vault.ts'
+
+export interface AuthClientOptions {
+  /** Where the endpoints are, without `/auth`: an origin, an origin and a path, or '' for the page's own origin. */
+  baseUrl: string
+  /** Encrypts the credentials of `register` and `login` before they leave. Default: false. */
+  encrypt?: boolean
+  /**
+   * Where the refresh token is kept by those without a cookie jar: native apps, Node. Default: none; the token then
+   * travels in the cookie, or, if the server hands it out in the body, stays in memory.
+   */
+  store?: TokenStore
+  /** Sends the requests. Default: the global `fetch`. */
+  fetch?: Fetch
+  /** How long an answer may take, in seconds. Default: 10. */
+  requestTimeoutSeconds?: number
+  /** How often a refresh or logout is tried before it fails, while answers are lost or 5xx. Default: 4. */
+  attempts?: number
+  /** The pause after the first try, in seconds, doubled after each other, and varied by half. Default: 0.5. */
+  retryDelaySeconds?: number
+}
+
+export interface Credentials {
+  email: string
+  password: string
+  /** Overrules the client's own `encrypt`. */
+  encrypt?: boolean
+}
+
+export interface User {
+  /** UUID. */
+  id: string
+  email: string
+  email_verified: boolean
+}
+
+export interface Tokens {
+  access_token: string
+  /** Only from a server that hands it out in the body. The client keeps it already. */
+  refresh_token?: string
+  token_type: 'Bearer'
+  /** Seconds that the access token is valid from now. */
+  expires_in: number
+}
+
+export interface AuthState {
+  isLoggedIn: boolean
+  /** Why the server ended the session; absent after a login or logout. */
+  reason?: AuthErrorCode
+}
+
+export type AuthClient = ReturnType<typeof createClient>
+
+/** What the tabs tell each other. No refresh token is ever among it. */
+type Message =
+  | { kind: 'login' | 'refresh'; session: string; tokens: Tokens }
+  | { kind: 'logout'; session: string | undefined }
+
+interface Session {
+  label: string
+  tokens?: Tokens
+  /** Monotonic milliseconds. */
+  expiresAtMs: number
+}
+
+/** Refresh so long before the token expires, but not before this part of its lifetime is over. */
+const REFRESH_AHEAD_SECONDS = 60
+const REFRESH_AFTER_PART = 0.8
+/** A token this close to its end is not handed out any more. */
+const LEEWAY_SECONDS = 5
+/** The pause after a refresh that failed for now, and after a 429 that names none. */
+const PAUSE_SECONDS = 30
+/** Nobody waits longer within one call; the error then says how long. */
+const LONGEST_RETRY_DELAY_SECONDS = 30
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+export function createClient(
+  {
+    baseUrl,
+    encrypt: encryptsByDefault = false,
+    store,
+    fetch = (...parameters) => globalThis.fetch(...parameters),
+    requestTimeoutSeconds = 10,
+    attempts = 4,
+    retryDelaySeconds = 0.5,
+  }: AuthClientOptions,
+  openPage: (name: string) => Page,
+) {
+  const root = baseUrl.replace(/\/+$/, '')
+  const name = `cerrojo:${absolute(root)}`
+  const page = openPage(name)
+  const vault = openVault(name, page, store)
+  const exclusively = createExclusively(page, name, 2 * requestTimeoutSeconds * 1000)
+  const send = createSend({ baseUrl: root, fetch, credentials: store ? 'omit' : 'include', requestTimeoutSeconds })
+  const encryptor = createEncryptor(send)
+  const listeners = new Set<(state: AuthState) => void>()
+
+  let session: Session | undefined
+  let refreshing: Promise<Tokens> | undefined
+  let refreshes = new AbortController()
+  let logins = new AbortController()
+  const lifetime = new AbortController()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  /** Monotonic milliseconds; until then a 429 forbids to ask again. */
+  let restsUntilMs = 0
+  /** Why the server ended the last session. */
+  let endedBy: AuthErrorCode | undefined
+  let toldSession: string | undefined
+
+  /**
+   * Creates an account, and logs nobody in.
+   * @throws {AuthClientError} AUTH_BAD_REQUEST naming the rule that is broken, AUTH_EMAIL_TAKEN, AUTH_RATE_LIMIT,
+   *   AUTH_UNAVAILABLE, or a client code
+   */
+  async function register(credentials: Credentials): Promise<User> {
+    return (await sendCredentials('/auth/register', credentials)).body as User
+  }
+
+  /**
+   * Logs in, in place of whoever was logged in before.
+   * @throws {AuthClientError} AUTH_INVALID_CREDENTIALS, AUTH_EMAIL_NOT_VERIFIED, AUTH_BAD_REQUEST, AUTH_RATE_LIMIT,
+   *   AUTH_UNAVAILABLE, or a client code
+   */
+  async function login(credentials: Credentials): Promise<Tokens> {
+    const { signal } = logins
+    const tokens = await exclusively(async () => {
+      if (signal.aborted) throw aborted()
+      const tokens = tokensIn(await sendCredentials('/auth/login', credentials, signal))
+      if (store && !tokens.refresh_token)
+        throw new AuthClientError('CLIENT_BAD_ANSWER', 'the token came in a cookie, so the store stays empty', {
+          status: 200,
+        })
+      const record = { session: randomText(), key: randomText(), refresh_token: tokens.refresh_token }
+      if (signal.aborted) throw aborted()
+      await vault.save(record)
+      if (signal.aborted) throw aborted()
+      enter(record.session, tokens)
+      share('login', record, tokens)
+      return tokens
+    })
+    tell()
+    return tokens
+  }
+
+  /**
+   * Logs out here and in the other tabs at once, then at the server, trying again as `refresh` does.
+   * @throws {AuthClientError} AUTH_UNAVAILABLE, AUTH_FORBIDDEN or a client code when the server could not be told:
+   *   here nobody is logged in any more, but the session lives on there
+   */
+  async function logout(): Promise<void> {
+    logins.abort()
+    if (!lifetime.signal.aborted) logins = new AbortController()
+    const label = session?.label
+    leave()
+    endedBy = undefined
+    const record = await vault.load()
+    await vault.clear()
+    post({ kind: 'logout', session: label ?? record?.session })
+    tell()
+    const token = record?.refresh_token
+    if (store && !token) return
+    const { signal } = lifetime
+    await repeatedly(signal, () =>
+      exclusively(async () => {
+        // By its cookie a later login would be logged out.
+        if (!token && (await vault.load())) return
+        await send('POST', '/auth/logout', { body: { refresh_token: token }, signal }).catch((error) => {
+          if (!endsTheSession(error)) throw error
+        })
+      }),
+    )
+  }
+
+  /**
+   * Gets a new access token now; whoever else asks meanwhile, in any tab, gets the same one.
+   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is over;
+   *   any other code leaves it as it is
+   */
+  function refresh(): Promise<Tokens> {
+    if (refreshing) return refreshing
+    const running = refreshNow(refreshes.signal).finally(() => {
+      if (refreshing === running) refreshing = undefined
+      tell()
+    })
+    refreshing = running
+    return running
+  }
+
+  async function refreshNow(signal: AbortSignal): Promise<Tokens> {
+    const before = session?.tokens
+    const known = await vault.load()
+    if (known && !signal.aborted) session ??= { label: known.session, expiresAtMs: 0 }
+    return repeatedly(signal, () =>
+      exclusively(async () => {
+        if (signal.aborted) throw aborted()
+        const quicker = session?.tokens !== before && session?.tokens
+        return quicker || rotate(signal)
+      }),
+    )
+  }
+
+  /**
+   * Whatever happens on the way, the token that the next request carries is the live one or the one just replaced, and
+   * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
+   * gives way to a new one only after the answer, and only if nobody else did that.
+   */
+  async function rotate(signal: AbortSignal): Promise<Tokens> {
+    refuseWhileResting()
+    const known = await vault.load()
+    const record: SessionRecord = known ?? { session: randomText(), key: randomText() }
+    const token = record.refresh_token
+    if (signal.aborted) throw aborted()
+    if (store && !token)
+      throw await over(record, signal, new AuthClientError('AUTH_REFRESH_NOT_FOUND', 'no refresh token in the store'))
+    if (!known) await vault.save(record)
+
+    let tokens: Tokens
+    try {
+      const headers = { 'Idempotency-Key': record.key }
+      tokens = tokensIn(await send('POST', '/auth/token/refresh', { body: { refresh_token: token }, headers, signal }))
+    } catch (error) {
+      if (error instanceof AuthClientError && error.status === 429)
+        restsUntilMs = performance.now() + (error.retryAfterSeconds ?? PAUSE_SECONDS) * 1000
+      throw endsTheSession(error) ? await over(record, signal, error) : error
+    }
+
+    const latest = await vault.load()
+    if (!signal.aborted && latest?.session !== record.session) leaveIfStill(record.session)
+    if (signal.aborted) throw aborted()
+    if (latest?.key === record.key)
+      await vault.save({ ...record, key: randomText(), refresh_token: token && tokens.refresh_token })
+    if (signal.aborted) throw aborted()
+    enter(record.session, tokens)
+    share('refresh', record, tokens)
+    return tokens
+  }
+
+  /** The server has ended the session: forgets it, unless another has begun, and answers the error to throw. */
+  async function over(record: SessionRecord, signal: AbortSignal, error: AuthClientError): Promise<AuthClientError> {
+    const latest = await vault.load()
+    if (signal.aborted) return aborted()
+    if (latest?.session === record.session) await vault.clear()
+    leaveIfStill(record.session)
+    endedBy = error.code
+    post({ kind: 'logout', session: record.session })
+    return error
+  }
+
+  /**
+   * A token that is still valid, refreshed if need be; null when nobody is logged in.
+   * @throws {AuthClientError} when there is a session, but no valid token can be had for now
+   */
+  async function getAccessToken(): Promise<string | null> {
+    const remainingMs = () => (session?.expiresAtMs ?? 0) - performance.now()
+    const leewayMs = Math.min(LEEWAY_SECONDS, (session?.tokens?.expires_in ?? 0) / 10) * 1000
+    if (session?.tokens && remainingMs() > leewayMs) return session.tokens.access_token
+    if (!session && !(await vault.load())) return null
+    try {
+      return (await refresh()).access_token
+    } catch (error) {
+      if (isOver(error)) return null
+      if (session?.tokens && remainingMs() > 0) return session.tokens.access_token
+      throw error
+    }
+  }
+
+  /** Another token than the one that was just refused; null when the session is over. */
+  async function replaceAccessToken(refused: string): Promise<string | null> {
+    if (session?.tokens && session.tokens.access_token !== refused) return session.tokens.access_token
+    try {
+      return (await refresh()).access_token
+    } catch (error) {
+      if (isOver(error)) return null
+      throw error
+    }
+  }
+
+  /**
+   * The user that is logged in.
+   * @throws {AuthClientError} AUTH_TOKEN_INVALID, _EXPIRED or _REVOKED when nobody is, AUTH_UNAVAILABLE, a client code
+   */
+  async function me(): Promise<User> {
+    const ask = async (token: string | null) => {
+      const headers: Record<string, string> = token ? { Authorization: `Bearer ${token}` } : {}
+      return (await send('GET', '/auth/me', { headers })).body as User
+    }
+    const token = await getAccessToken()
+    try {
+      return await ask(token)
+    } catch (error) {
+      const isRefused = error instanceof AuthClientError && error.status === 401
+      const next = token && isRefused ? await replaceAccessToken(token) : null
+      if (!next) throw error
+      return ask(next)
+    }
+  }
+
+  /**
+   * The standard `fetch`, with the access token added; after a 401, once more with a new one. For servers that may see
+   * the token, and no others.
+   * @throws {AuthClientError} when no token can be had for now
+   * @throws {TypeError} when `fetch` itself does
+   */
+  async function fetchWithToken(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    const request = new Request(input, init)
+    const spare = request.clone()
+    const token = await getAccessToken()
+    const response = await fetch(withToken(request, token))
+    const next = token && response.status === 401 ? await replaceAccessToken(token) : null
+    if (!next) return response
+    await response.body?.cancel()
+    return fetch(withToken(spare, next))
+  }
+
+  /**
+   * Calls the listener whenever somebody logs in or out, here or in another tab.
+   * @returns a function that ends that
+   */
+  function onAuthChange(listener: (state: AuthState) => void): () => void {
+    listeners.add(listener)
+    return () => listeners.delete(listener)
+  }
+
+  /** Ends timers, requests and listening. The session stays; another client may go on with it. */
+  function dispose(): void {
+    lifetime.abort()
+    listeners.clear()
+    leave()
+    logins.abort()
+    page.channel?.close()
+  }
+
+  async function sendCredentials(path: string, credentials: Credentials, signal?: AbortSignal): Promise<Answer> {
+    const { email, password, encrypt = encryptsByDefault } = credentials
+    const sendBody = (body: object) => send('POST', path, { body, ...(signal && { signal }) })
+    if (!encrypt) return sendBody({ email, password })
+    const encrypted = await encryptor.encrypt({ email, password })
+    try {
+      return await sendBody(encrypted)
+    } catch (error) {
+      // The server tells nobody what was wrong with a payload; an unknown kid is what new keys can heal.
+      const isRefused =
+        error instanceof AuthClientError && error.status === 400 && error.message.includes('__front_enc__')
+      if (!isRefused || !(await encryptor.hasAnotherKey(encrypted.__front_enc__.kid))) throw error
+      return sendBody(await encryptor.encrypt({ email, password }))
+    }
+  }
+
+  /** Repeats what may succeed the next time, after growing pauses that no two tabs share. */
+  async function repeatedly<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        return await work()
+      } catch (error) {
+        const backoffSeconds = retryDelaySeconds * 2 ** (attempt - 1) * (0.5 + Math.random())
+        const seconds = Math.max(backoffSeconds, (error as AuthClientError).retryAfterSeconds ?? 0)
+        if (!isTemporary(error) || attempt >= attempts || seconds > LONGEST_RETRY_DELAY_SECONDS) throw error
+        await pause(seconds, signal)
+      }
+  }
+
+  function refuseWhileResting(): void {
+    const seconds = Math.ceil((restsUntilMs - performance.now()) / 1000)
+    if (seconds > 0)
+      throw new AuthClientError('AUTH_RATE_LIMIT', 'the server has asked to wait', {
+        status: 429,
+        retryAfterSeconds: seconds,
+      })
+  }
+
+  function enter(label: string, tokens: Tokens): void {
+    const lifetimeSeconds = tokens.expires_in
+    session = { label, tokens, expiresAtMs: performance.now() + lifetimeSeconds * 1000 }
+    restsUntilMs = 0
+    endedBy = undefined
+    // Varied, so that one tab is the first and the others get its result.
+    const latestSeconds = Math.max(lifetimeSeconds - REFRESH_AHEAD_SECONDS, lifetimeSeconds * REFRESH_AFTER_PART)
+    planRefresh(latestSeconds * (1 - Math.random() / 10))
+  }
+
+  function leave(): void {
+    refreshes.abort()
+    if (!lifetime.signal.aborted) refreshes = new AbortController()
+    refreshing = undefined
+    session = undefined
+    clearTimeout(timer)
+  }
+
+  function leaveIfStill(label: string): void {
+    if (!session || session.label === label) leave()
+  }
+
+  function planRefresh(seconds: number): void {
+    clearTimeout(timer)
+    timer = setTimeout(
+      () =>
+        refresh().catch((error: AuthClientError) => {
+          if (session) planRefresh(Math.max(PAUSE_SECONDS, error.retryAfterSeconds ?? 0))
+        }),
+      Math.min(seconds * 1000, LONGEST_TIMER_MS),
+    )
+    // Node would not end for it.
+    if (typeof timer === 'object') (timer as { unref(): void }).unref()
+  }
+
+  function tell(): void {
+    const loggedIn = session?.tokens && session.label
+    if (loggedIn === toldSession) return
+    toldSession = loggedIn
+    const state: AuthState = loggedIn
+      ? { isLoggedIn: true }
+      : { isLoggedIn: false, ...(endedBy && { reason: endedBy }) }
+    for (const listener of listeners) queueMicrotask(() => listener(state))
+  }
+
+  /** A token that stays in this page's memory alone is no business of the other tabs. */
+  function share(kind: 'login' | 'refresh', record: SessionRecord, { refresh_token, ...tokens }: Tokens): void {
+    if (store || !refresh_token) post({ kind, session: record.session, tokens })
+  }
+
+  function post(message: Message): void {
+    if (!lifetime.signal.aborted) page.channel?.postMessage(message)
+  }
+
+  async function receive(message: Message): Promise<void> {
+    if (message.kind === 'logout') {
+      if (session?.label === message.session) leave()
+    } else if (message.kind === 'refresh' ? session?.label === message.session : await concernsUs(message.session))
+      enter(message.session, message.tokens)
+    tell()
+  }
+
+  /** All tabs have the same cookies, but not every client the same store. */
+  async function concernsUs(label: string): Promise<boolean> {
+    return !store || (await vault.load())?.session === label
+  }
+
+  if (page.channel) page.channel.onmessage = ({ data }) => void receive(data)
+
+  return {
+    register,
+    login,
+    logout,
+    refresh,
+    me,
+    getAccessToken,
+    fetch: fetchWithToken,
+    onAuthChange,
+    dispose,
+    /**
+     * The data as the server's `__front_enc__` wants it, with `iat` and `jti` inside, for those who send it themselves.
+     * @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the published keys met
+     */
+    encrypt: (data: object): Promise<Encrypted> => encryptor.encrypt(data),
+  }
+}
+
+/** However a page writes the address, its tabs must meet under one name. */
+function absolute(root: string): string {
+  return typeof document === 'undefined' ? root : new URL(root || '/', document.baseURI).href
+}
+
+/** @throws {AuthClientError} CLIENT_BAD_ANSWER for a 200 that some gateway made up */
+function tokensIn({ body }: Answer): Tokens {
+  const tokens = body as Tokens
+  if (typeof tokens.access_token !== 'string' || !(tokens.expires_in > 0))
+    throw new AuthClientError('CLIENT_BAD_ANSWER', 'a 200 without a token', { status: 200 })
+  return tokens
+}
+
+function isOver(error: unknown): boolean {
+  return endsTheSession(error) || (error instanceof AuthClientError && error.code === 'CLIENT_ABORTED')
+}
+
+function withToken(request: Request, token: string | null): Request {
+  if (token) request.headers.set('Authorization', `Bearer ${token}`)
+  return request
+}
+
+/** @throws {AuthClientError} CLIENT_ABORTED as soon as the signal says so */
+function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer)
+      reject(aborted())
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop)
+      resolve()
+    }, seconds * 1000)
+    signal.addEventListener('abort', stop)
+    if (signal.aborted) stop()
+  })
+}

@@ -1,0 +1,100 @@
+/** Encrypts credentials to the server's published enc_front key: the contract's `front_enc`, in its object form. */
+import { AuthClientError } from './errors.ts'
+import type { Send } from './http.ts'
+import { randomBytes, toBase64url } from './random.ts'
+
+export interface Encrypted {
+  __front_enc__: {
+    kid: string
+    alg: 'RSA-OAEP-256'
+    enc: 'A256GCM'
+    /** The AES key, encrypted to the published key; base64url. */
+    cek: string
+    /** 12 bytes, base64url. */
+    iv: string
+    /** Ciphertext and 16-byte tag, base64url. */
+    ct: string
+  }
+}
+
+interface PublishedKey {
+  kid: string
+  key: CryptoKey
+  /** Monotonic milliseconds. */
+  expiresAtMs: number
+  /** What to add to the monotonic clock for epoch milliseconds, as the server counts them where it can be known. */
+  clockOffsetMs: number
+}
+
+const DEFAULT_LIFETIME_SECONDS = 600
+const RSA_OAEP_256 = 'RSA-OAEP-256'
+const RSA = { name: 'RSA-OAEP', hash: 'SHA-256' }
+
+export function createEncryptor(send: Send) {
+  let published: Promise<PublishedKey> | undefined
+
+  async function fetchKey(cache: RequestCache): Promise<PublishedKey> {
+    if (!globalThis.crypto?.subtle)
+      throw new AuthClientError('CLIENT_CANNOT_ENCRYPT', 'there is no WebCrypto here; a page needs HTTPS for it')
+    const { headers, body } = await send('GET', '/.well-known/jwks.json', { cache })
+    const keys = (body as { keys?: (JsonWebKey & { kid: string })[] }).keys ?? []
+    const jwk = keys.find(({ use, alg }) => use === 'enc_front' && alg === RSA_OAEP_256)
+    if (!jwk) throw new AuthClientError('CLIENT_CANNOT_ENCRYPT', 'the server publishes no enc_front key')
+    const { kty, n, e } = jwk as { kty: string; n: string; e: string }
+    const key = await crypto.subtle.importKey('jwk', { kty, n, e }, RSA, false, ['encrypt'])
+    const lifetimeSeconds = /max-age=(\d+)/.exec(headers.get('Cache-Control') ?? '')?.[1] ?? DEFAULT_LIFETIME_SECONDS
+    return {
+      kid: jwk.kid,
+      key,
+      expiresAtMs: performance.now() + Number(lifetimeSeconds) * 1000,
+      clockOffsetMs: serverTimeMs(headers) - performance.now(),
+    }
+  }
+
+  /** Revalidates rather than trusts the browser's cache: the Date of a cached answer would be an old one. */
+  async function publishedKey(cache: RequestCache = 'no-cache'): Promise<PublishedKey> {
+    const known = await published?.catch(() => undefined)
+    if (known && cache === 'no-cache' && performance.now() < known.expiresAtMs) return known
+    const fetched = fetchKey(cache)
+    published = fetched
+    return fetched
+  }
+
+  return {
+    /**
+     * The object's JSON, with `iat` (epoch seconds, by the server's clock) and a random `jti` inside.
+     * @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the keys met
+     */
+    async encrypt(data: object): Promise<Encrypted> {
+      const { kid, key, clockOffsetMs } = await publishedKey()
+      const iat = Math.floor((performance.now() + clockOffsetMs) / 1000)
+      const plaintext = new TextEncoder().encode(JSON.stringify({ ...data, iat, jti: toBase64url(randomBytes(18)) }))
+      const contentKey = randomBytes(32)
+      const iv = randomBytes(12)
+      const aesKey = await crypto.subtle.importKey('raw', contentKey, 'AES-GCM', false, ['encrypt'])
+      const ct = await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, aesKey, plaintext)
+      const cek = await crypto.subtle.encrypt(RSA, key, contentKey)
+      return {
+        __front_enc__: {
+          kid,
+          alg: RSA_OAEP_256,
+          enc: 'A256GCM',
+          cek: toBase64url(new Uint8Array(cek)),
+          iv: toBase64url(iv),
+          ct: toBase64url(new Uint8Array(ct)),
+        },
+      }
+    },
+
+    /** Fetches the keys again, past every cache, and tells whether they name another key than this one. */
+    async hasAnotherKey(kid: string): Promise<boolean> {
+      return (await publishedKey('reload')).kid !== kid
+    },
+  }
+}
+
+/** Date, and the Age that a cache on the way adds (RFC 9110, section 6.6.1); foreign origins may not read either. */
+function serverTimeMs(headers: Headers): number {
+  const dateMs = Date.parse(headers.get('Date') ?? '')
+  return dateMs > 0 ? dateMs + Number(headers.get('Age') ?? 0) * 1000 : Date.now()
+}

@@ -1,0 +1,87 @@
+/** One at a time: across the tabs of an origin where there are any, else within this client. */
+import type { Page } from './page.ts'
+import { randomText } from './random.ts'
+
+export type Exclusively = <Result>(work: () => Promise<Result>) => Promise<Result>
+
+/**
+ * By then a write to localStorage and a message have reached the other tabs: they are promised in no order with locks.
+ * So a turn ends that much later than its work.
+ */
+const SETTLING_MS = 50
+
+/** Whoever has waited for `limitMs` goes ahead without its turn: a tab that hangs must not hold up the others. */
+export function createExclusively({ locks, storage }: Page, name: string, limitMs: number): Exclusively {
+  if (locks) return (work) => underWebLock(locks, name, limitMs, work)
+  if (storage) return (work) => underLease(storage, `${name}:lease`, limitMs, work)
+
+  let last: Promise<unknown> = Promise.resolve()
+  return (work) => {
+    const result = last.then(work)
+    last = result.catch(() => undefined)
+    return result
+  }
+}
+
+function underWebLock<Result>(
+  locks: NonNullable<Page['locks']>,
+  name: string,
+  limitMs: number,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const waiting = new AbortController()
+  const timer = setTimeout(() => waiting.abort(), limitMs)
+  return new Promise((resolve) => {
+    const turn = locks.request(name, { signal: waiting.signal }, () => {
+      clearTimeout(timer)
+      const result = work()
+      resolve(result)
+      return settled(result)
+    })
+    // Rejected only when it never came.
+    turn.catch(() => resolve(work())).finally(() => clearTimeout(timer))
+  })
+}
+
+/** For pages without Web Locks (those on plain HTTP): a note in localStorage that says who goes, and until when. */
+async function underLease<Result>(
+  storage: NonNullable<Page['storage']>,
+  name: string,
+  limitMs: number,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const owner = randomText()
+  const giveUpAtMs = performance.now() + limitMs
+  const readOwner = () => {
+    const [holder, until] = storage.getItem(name)?.split(' ') ?? []
+    const remainingMs = Number(until) - Date.now()
+    // Longer than a lease can be: somebody has set the clock back.
+    return remainingMs > 0 && remainingMs <= limitMs ? holder : undefined
+  }
+  const release = () => {
+    if (readOwner() === owner) storage.removeItem(name)
+    globalThis.removeEventListener?.('pagehide', release)
+  }
+
+  do {
+    try {
+      if (!readOwner()) storage.setItem(name, `${owner} ${Date.now() + limitMs}`)
+    } catch {
+      return work() // A full storage keeps no lease.
+    }
+    await settle()
+  } while (readOwner() !== owner && performance.now() < giveUpAtMs)
+  globalThis.addEventListener?.('pagehide', release)
+  const result = work()
+  settled(result).then(release)
+  return result
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SETTLING_MS))
+}
+
+async function settled(result: Promise<unknown>): Promise<void> {
+  await result.catch(() => undefined)
+  await settle()
+}

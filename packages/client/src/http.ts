@@ -1,0 +1,80 @@
+/** One request to the authentication server, with a time limit, and its answer or a coded error. */
+import { AuthClientError, type AuthErrorCode, aborted } from './errors.ts'
+
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
+
+export interface Answer {
+  headers: Headers
+  /** The parsed JSON, undefined for a 204. */
+  body: unknown
+}
+
+export interface SendOptions {
+  body?: object
+  headers?: Record<string, string>
+  cache?: RequestCache
+  /** Gives the request up; it then fails with CLIENT_ABORTED. */
+  signal?: AbortSignal
+}
+
+export type Send = (method: 'GET' | 'POST', path: string, options?: SendOptions) => Promise<Answer>
+
+interface Settings {
+  baseUrl: string
+  fetch: Fetch
+  credentials: RequestCredentials
+  requestTimeoutSeconds: number
+}
+
+/** @throws {AuthClientError} what the server answered, or CLIENT_NETWORK, _TIMEOUT, _BAD_ANSWER or _ABORTED */
+export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds }: Settings): Send {
+  return async (method, path, { body, headers, cache, signal } = {}) => {
+    if (signal?.aborted) throw aborted()
+    const controller = new AbortController()
+    const abort = () => controller.abort()
+    const timer = setTimeout(abort, requestTimeoutSeconds * 1000)
+    signal?.addEventListener('abort', abort)
+    try {
+      const response = await fetch(baseUrl + path, {
+        method,
+        credentials,
+        signal: controller.signal,
+        headers: { ...(body && { 'Content-Type': 'application/json' }), ...headers },
+        ...(body && { body: JSON.stringify(body) }),
+        ...(cache && { cache }),
+      })
+      return readAnswer(response, await response.text())
+    } catch (error) {
+      if (error instanceof AuthClientError) throw error
+      if (signal?.aborted) throw aborted()
+      if (controller.signal.aborted)
+        throw new AuthClientError('CLIENT_TIMEOUT', `no answer within ${requestTimeoutSeconds} s`, { cause: error })
+      throw new AuthClientError('CLIENT_NETWORK', 'no answer from the authentication server', { cause: error })
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+}
+
+function readAnswer({ ok, status, headers }: Response, text: string): Answer {
+  const body = status === 204 ? undefined : parseJson(text)
+  if (ok && (status === 204 || body)) return { headers, body }
+  const { code, message } = body?.error ?? {}
+  const retryAfter = Number.parseInt(headers.get('Retry-After') ?? '', 10)
+  const retryAfterSeconds = retryAfter >= 0 ? retryAfter : undefined
+  if (ok || typeof code !== 'string')
+    throw new AuthClientError('CLIENT_BAD_ANSWER', `status ${status}, but not in the contract's form`, {
+      status,
+      retryAfterSeconds,
+    })
+  throw new AuthClientError(code as AuthErrorCode, String(message), { status, retryAfterSeconds })
+}
+
+function parseJson(text: string) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
