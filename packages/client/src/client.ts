@@ -1,60 +1,13 @@
 /** Logs in, and stays logged in: refreshes in time, one at a time, and so that a lost answer loses nothing. */
 import { createEncryptor, type Encrypted } from './encrypt.ts'
-import { AuthClientError, type AuthErrorCode, aborted, endsTheSession, isTemporary } from './errors.ts'
+import { AuthClientError, type AuthErrorCode, aborted, endsTheSession } from './errors.ts'
 import { createExclusively } from './exclusive.ts'
-import { type Answer, createSend, type Fetch } from './http.ts'
+import { type Answer, createSend } from './http.ts'
 import type { Page } from './page.ts'
 import { randomText } from './random.ts'
-import { openVault, type SessionRecord, type TokenStore } from './vault.ts'
-
-export interface AuthClientOptions {
-  /** Where the endpoints are, without `/auth`: an origin, an origin and a path, or '' for the page's own origin. */
-  baseUrl: string
-  /** Encrypts the credentials of `register` and `login` before they leave. Default: false. */
-  encrypt?: boolean
-  /**
-   * Where the refresh token is kept by those without a cookie jar: native apps, Node. Default: none; the token then
-   * travels in the cookie, or, if the server hands it out in the body, stays in memory.
-   */
-  store?: TokenStore
-  /** Sends the requests. Default: the global `fetch`. */
-  fetch?: Fetch
-  /** How long an answer may take, in seconds. Default: 10. */
-  requestTimeoutSeconds?: number
-  /** How often a refresh or logout is tried before it fails, while answers are lost or 5xx. Default: 4. */
-  attempts?: number
-  /** The pause after the first try, in seconds, doubled after each other, and varied by half. Default: 0.5. */
-  retryDelaySeconds?: number
-}
-
-export interface Credentials {
-  email: string
-  password: string
-  /** Overrules the client's own `encrypt`. */
-  encrypt?: boolean
-}
-
-export interface User {
-  /** UUID. */
-  id: string
-  email: string
-  email_verified: boolean
-}
-
-export interface Tokens {
-  access_token: string
-  /** Only from a server that hands it out in the body. The client keeps it already. */
-  refresh_token?: string
-  token_type: 'Bearer'
-  /** Seconds that the access token is valid from now. */
-  expires_in: number
-}
-
-export interface AuthState {
-  isLoggedIn: boolean
-  /** Why the server ended the session; absent after a login or logout. */
-  reason?: AuthErrorCode
-}
+import { repeatedly } from './repeat.ts'
+import type { AuthClientOptions, AuthState, Credentials, Tokens, User } from './types.ts'
+import { openVault, type SessionRecord } from './vault.ts'
 
 export type AuthClient = ReturnType<typeof createClient>
 
@@ -77,8 +30,6 @@ const REFRESH_AFTER_PART = 0.8
 const LEEWAY_SECONDS = 5
 /** The pause after a refresh that failed for now, and after a 429 that names none. */
 const PAUSE_SECONDS = 30
-/** Nobody waits longer within one call; the error then says how long. */
-const LONGEST_RETRY_DELAY_SECONDS = 30
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 export function createClient(
@@ -100,6 +51,7 @@ export function createClient(
   const exclusively = createExclusively(page, name, 2 * requestTimeoutSeconds * 1000)
   const send = createSend({ baseUrl: root, fetch, credentials: store ? 'omit' : 'include', requestTimeoutSeconds })
   const encryptor = createEncryptor(send)
+  const patience = { attempts, retryDelaySeconds }
   const listeners = new Set<(state: AuthState) => void>()
 
   let session: Session | undefined
@@ -167,7 +119,7 @@ export function createClient(
     const token = record?.refresh_token
     if (store && !token) return
     const { signal } = lifetime
-    await repeatedly(signal, () =>
+    await repeatedly(patience, signal, () =>
       exclusively(async () => {
         // By its cookie a later login would be logged out.
         if (!token && (await vault.load())) return
@@ -197,7 +149,7 @@ export function createClient(
     const before = session?.tokens
     const known = await vault.load()
     if (known && !signal.aborted) session ??= { label: known.session, expiresAtMs: 0 }
-    return repeatedly(signal, () =>
+    return repeatedly(patience, signal, () =>
       exclusively(async () => {
         if (signal.aborted) throw aborted()
         const quicker = session?.tokens !== before && session?.tokens
@@ -337,33 +289,10 @@ export function createClient(
     page.channel?.close()
   }
 
-  async function sendCredentials(path: string, credentials: Credentials, signal?: AbortSignal): Promise<Answer> {
-    const { email, password, encrypt = encryptsByDefault } = credentials
+  function sendCredentials(path: string, { encrypt = encryptsByDefault, ...data }: Credentials, signal?: AbortSignal) {
+    const { email, password } = data
     const sendBody = (body: object) => send('POST', path, { body, ...(signal && { signal }) })
-    if (!encrypt) return sendBody({ email, password })
-    const encrypted = await encryptor.encrypt({ email, password })
-    try {
-      return await sendBody(encrypted)
-    } catch (error) {
-      // The server tells nobody what was wrong with a payload; an unknown kid is what new keys can heal.
-      const isRefused =
-        error instanceof AuthClientError && error.status === 400 && error.message.includes('__front_enc__')
-      if (!isRefused || !(await encryptor.hasAnotherKey(encrypted.__front_enc__.kid))) throw error
-      return sendBody(await encryptor.encrypt({ email, password }))
-    }
-  }
-
-  /** Repeats what may succeed the next time, after growing pauses that no two tabs share. */
-  async function repeatedly<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
-    for (let attempt = 1; ; attempt++)
-      try {
-        return await work()
-      } catch (error) {
-        const backoffSeconds = retryDelaySeconds * 2 ** (attempt - 1) * (0.5 + Math.random())
-        const seconds = Math.max(backoffSeconds, (error as AuthClientError).retryAfterSeconds ?? 0)
-        if (!isTemporary(error) || attempt >= attempts || seconds > LONGEST_RETRY_DELAY_SECONDS) throw error
-        await pause(seconds, signal)
-      }
+    return encrypt ? encryptor.sendEncrypted({ email, password }, sendBody) : sendBody({ email, password })
   }
 
   function refuseWhileResting(): void {
@@ -482,20 +411,4 @@ function isOver(error: unknown): boolean {
 function withToken(request: Request, token: string | null): Request {
   if (token) request.headers.set('Authorization', `Bearer ${token}`)
   return request
-}
-
-/** @throws {AuthClientError} CLIENT_ABORTED as soon as the signal says so */
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer)
-      reject(aborted())
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    }, seconds * 1000)
-    signal.addEventListener('abort', stop)
-    if (signal.aborted) stop()
-  })
 }

@@ -1,7 +1,7 @@
 /** Encrypts credentials to the server's published enc_front key: the contract's `front_enc`, in its object form. */
 import { AuthClientError } from './errors.ts'
-import type { Send } from './http.ts'
-import { randomBytes, toBase64url } from './random.ts'
+import type { Answer, Send } from './http.ts'
+import { randomBytes, randomText, toBase64url } from './random.ts'
 
 export interface Encrypted {
   __front_enc__: {
@@ -52,45 +52,56 @@ export function createEncryptor(send: Send) {
   }
 
   /** Revalidates rather than trusts the browser's cache: the Date of a cached answer would be an old one. */
-  async function publishedKey(cache: RequestCache = 'no-cache'): Promise<PublishedKey> {
-    const known = await published?.catch(() => undefined)
-    if (known && cache === 'no-cache' && performance.now() < known.expiresAtMs) return known
-    const fetched = fetchKey(cache)
-    published = fetched
-    return fetched
+  async function publishedKey(): Promise<PublishedKey> {
+    const asked = published
+    const known = await asked?.catch(() => undefined)
+    if (known && performance.now() < known.expiresAtMs) return known
+    // Whoever found out first fetches for all.
+    if (published === asked) published = fetchKey('no-cache')
+    return published as Promise<PublishedKey>
   }
 
-  return {
-    /**
-     * The object's JSON, with `iat` (epoch seconds, by the server's clock) and a random `jti` inside.
-     * @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the keys met
-     */
-    async encrypt(data: object): Promise<Encrypted> {
-      const { kid, key, clockOffsetMs } = await publishedKey()
-      const iat = Math.floor((performance.now() + clockOffsetMs) / 1000)
-      const plaintext = new TextEncoder().encode(JSON.stringify({ ...data, iat, jti: toBase64url(randomBytes(18)) }))
-      const contentKey = randomBytes(32)
-      const iv = randomBytes(12)
-      const aesKey = await crypto.subtle.importKey('raw', contentKey, 'AES-GCM', false, ['encrypt'])
-      const ct = await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, aesKey, plaintext)
-      const cek = await crypto.subtle.encrypt(RSA, key, contentKey)
-      return {
-        __front_enc__: {
-          kid,
-          alg: RSA_OAEP_256,
-          enc: 'A256GCM',
-          cek: toBase64url(new Uint8Array(cek)),
-          iv: toBase64url(iv),
-          ct: toBase64url(new Uint8Array(ct)),
-        },
-      }
-    },
-
-    /** Fetches the keys again, past every cache, and tells whether they name another key than this one. */
-    async hasAnotherKey(kid: string): Promise<boolean> {
-      return (await publishedKey('reload')).kid !== kid
-    },
+  /** @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the keys met */
+  async function encrypt(data: object): Promise<Encrypted> {
+    const { kid, key, clockOffsetMs } = await publishedKey()
+    const iat = Math.floor((performance.now() + clockOffsetMs) / 1000)
+    const plaintext = new TextEncoder().encode(JSON.stringify({ ...data, iat, jti: randomText() }))
+    const contentKey = randomBytes(32)
+    const iv = randomBytes(12)
+    const aesKey = await crypto.subtle.importKey('raw', contentKey, 'AES-GCM', false, ['encrypt'])
+    const ct = await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, aesKey, plaintext)
+    const cek = await crypto.subtle.encrypt(RSA, key, contentKey)
+    return {
+      __front_enc__: {
+        kid,
+        alg: RSA_OAEP_256,
+        enc: 'A256GCM',
+        cek: toBase64url(new Uint8Array(cek)),
+        iv: toBase64url(iv),
+        ct: toBase64url(new Uint8Array(ct)),
+      },
+    }
   }
+
+  /**
+   * Sends the data encrypted. The server tells nobody what was wrong with a payload; an unknown kid is what new keys can
+   * heal. So after such a refusal the keys are fetched past every cache, and if they name another one, it is sent once more.
+   */
+  async function sendEncrypted(data: object, sendBody: (body: Encrypted) => Promise<Answer>): Promise<Answer> {
+    const encrypted = await encrypt(data)
+    try {
+      return await sendBody(encrypted)
+    } catch (error) {
+      const isRefused =
+        error instanceof AuthClientError && error.status === 400 && error.message.includes('__front_enc__')
+      if (!isRefused) throw error
+      published = fetchKey('reload')
+      if ((await published).kid === encrypted.__front_enc__.kid) throw error
+      return sendBody(await encrypt(data))
+    }
+  }
+
+  return { encrypt, sendEncrypted }
 }
 
 /** Date, and the Age that a cache on the way adds (RFC 9110, section 6.6.1); foreign origins may not read either. */

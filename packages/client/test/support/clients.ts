@@ -1,0 +1,92 @@
+/** Clients under test: in Node with a store, or as tabs of a browser that shares cookies, storage and messages. */
+import { after } from 'node:test'
+import { newCredentials } from '../../../../test/support/server.ts'
+import { type AuthClient, createClient } from '../../src/client.ts'
+import type { Page } from '../../src/page.ts'
+import type { AuthClientOptions } from '../../src/types.ts'
+import type { TokenStore } from '../../src/vault.ts'
+
+/** Quick repetitions; answers come within a second or never. */
+const QUICK = { retryDelaySeconds: 0.005, requestTimeoutSeconds: 1 }
+
+export type Locks = 'Web Locks' | 'leases' | 'no locks'
+
+export interface Browser {
+  /** A tab that has this browser's cookies, storage and messages; disposed of when the test file ends. */
+  openTab(options?: Partial<AuthClientOptions>): AuthClient
+  /** What a page could read: all of localStorage. */
+  storage: Map<string, string>
+  /** The refresh token in the cookie jar. */
+  cookie: { value: string | undefined }
+}
+
+export function memoryStore(): TokenStore & { text: string | null } {
+  return {
+    text: null,
+    async load() {
+      return this.text
+    },
+    async save(text) {
+      this.text = text
+    },
+    async clear() {
+      this.text = null
+    },
+  }
+}
+
+/** A client of Node; without further ado the refresh token stays in its memory. */
+export function openClient(options: AuthClientOptions): AuthClient {
+  const client = createClient({ ...QUICK, ...options }, () => ({}))
+  after(() => client.dispose())
+  return client
+}
+
+export function openBrowser(baseUrl: string, locks: Locks = 'Web Locks'): Browser {
+  const storage = new Map<string, string>()
+  const cookie: Browser['cookie'] = { value: undefined }
+  const scope = crypto.randomUUID()
+
+  const request = async (name: string, options: LockOptions, work: LockGrantedCallback<unknown>) => {
+    if (locks === 'no locks') throw new Error('no lock can be had')
+    return navigator.locks.request(scope + name, options, work)
+  }
+  const page = (name: string): Page => ({
+    storage: {
+      getItem: (key) => storage.get(key) ?? null,
+      setItem: (key, value) => void storage.set(key, value),
+      removeItem: (key) => void storage.delete(key),
+    },
+    channel: new BroadcastChannel(scope + name),
+    ...(locks !== 'leases' && { locks: { request: request as LockManager['request'] } }),
+  })
+
+  return {
+    storage,
+    cookie,
+    openTab(options = {}) {
+      const tab = createClient({ ...QUICK, baseUrl, fetch: withCookie(cookie), ...options }, page)
+      after(() => tab.dispose())
+      return tab
+    },
+  }
+}
+
+export async function registerAndLogIn(client: AuthClient) {
+  const credentials = newCredentials()
+  await client.register(credentials)
+  const tokens = await client.login(credentials)
+  return { credentials, tokens }
+}
+
+/** The cookie is read when a request leaves and written when the head of its answer comes, as a browser does. */
+function withCookie(cookie: Browser['cookie']) {
+  return async (input: string | URL | Request, init: RequestInit = {}) => {
+    const request = new Request(input, init)
+    if (cookie.value) request.headers.set('cookie', `refresh_token=${cookie.value}`)
+    const response = await fetch(request)
+    for (const header of response.headers.getSetCookie())
+      cookie.value = /^refresh_token=([^;]*)/.exec(header)?.[1] || undefined
+    return response
+  }
+}

@@ -1,0 +1,26 @@
+/** What tests expect, and how they wait for it. */
+import assert from 'node:assert/strict'
+import { AuthClientError, type AuthErrorCode } from '../../src/errors.ts'
+
+/** Checks a rejection: its code, and whichever other members are given. */
+export function fails(code: AuthErrorCode, more: { status?: number; retryAfterSeconds?: number } = {}) {
+  return (error: unknown) => {
+    assert.ok(error instanceof AuthClientError, String(error))
+    assert.equal(error.code, code, error.message)
+    if (more.status !== undefined) assert.equal(error.status, more.status)
+    if (more.retryAfterSeconds !== undefined) assert.equal(error.retryAfterSeconds, more.retryAfterSeconds)
+    return true
+  }
+}
+
+/** Tries until it succeeds. */
+export async function eventually<Result>(check: () => Result | Promise<Result>, limitMs = 5000): Promise<Result> {
+  const giveUpAtMs = performance.now() + limitMs
+  for (;;)
+    try {
+      return await check()
+    } catch (error) {
+      if (performance.now() > giveUpAtMs) throw error
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+}
