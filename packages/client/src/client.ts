@@ -56,6 +56,7 @@ export function createClient(
 
   let session: Session | undefined
   let refreshing: Promise<Tokens> | undefined
+  let leaving: Promise<void> | undefined
   let refreshes = new AbortController()
   let logins = new AbortController()
   const lifetime = new AbortController()
@@ -106,14 +107,20 @@ export function createClient(
    * @throws {AuthClientError} AUTH_UNAVAILABLE, AUTH_FORBIDDEN or a client code when the server could not be told:
    *   here nobody is logged in any more, but the session lives on there
    */
-  async function logout(): Promise<void> {
+  function logout(): Promise<void> {
+    const done = logoutNow()
+    leaving = done.catch(() => undefined)
+    return done
+  }
+
+  async function logoutNow(): Promise<void> {
     logins.abort()
     if (!lifetime.signal.aborted) logins = new AbortController()
     const label = session?.label
     leave()
     endedBy = undefined
-    const record = await vault.load()
-    await vault.clear()
+    // Both at once, so that nobody finds the record in between.
+    const [record] = await Promise.all([vault.load(), vault.clear()])
     post({ kind: 'logout', session: label ?? record?.session })
     tell()
     const token = record?.refresh_token
@@ -146,6 +153,8 @@ export function createClient(
   }
 
   async function refreshNow(signal: AbortSignal): Promise<Tokens> {
+    // Until the server has heard of a logout, the cookie would bring the session back.
+    if (!session) await leaving
     const before = session?.tokens
     const known = await vault.load()
     if (known && !signal.aborted) session ??= { label: known.session, expiresAtMs: 0 }
@@ -153,7 +162,7 @@ export function createClient(
       exclusively(async () => {
         if (signal.aborted) throw aborted()
         const quicker = session?.tokens !== before && session?.tokens
-        return quicker || rotate(signal)
+        return quicker || rotate(signal, known)
       }),
     )
   }
@@ -163,9 +172,14 @@ export function createClient(
    * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
    * gives way to a new one only after the answer, and only if nobody else did that.
    */
-  async function rotate(signal: AbortSignal): Promise<Tokens> {
+  async function rotate(signal: AbortSignal, expected: SessionRecord | undefined): Promise<Tokens> {
     refuseWhileResting()
     const known = await vault.load()
+    if (expected && !known) {
+      // Another tab has logged out.
+      leaveIfStill(expected.session)
+      throw aborted()
+    }
     const record: SessionRecord = known ?? { session: randomText(), key: randomText() }
     const token = record.refresh_token
     if (signal.aborted) throw aborted()

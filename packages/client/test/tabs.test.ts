@@ -112,6 +112,33 @@ suite('tabs', () => {
     }
   })
 
+  test('that wait for their turn when another one logs out ask no more', async () => {
+    const { proxy, browser, one, other } = await twoTabs()
+    const held = Promise.withResolvers<void>()
+    proxy.decide = ({ path }) => (path === REFRESH ? { kind: 'hold answer', until: held.promise } : undefined)
+    const refused = [one, other].map((tab) => assert.rejects(tab.refresh(), fails('CLIENT_ABORTED')))
+    await eventually(() => assert.equal(proxy.of(REFRESH).length, 1))
+    // What is left of a logout whose message is late.
+    for (const key of browser.storage.keys()) browser.storage.delete(key)
+    held.resolve()
+    await Promise.all(refused)
+    assert.equal(proxy.of(REFRESH).length, 1)
+    assert.equal(browser.storage.size, 0)
+  })
+
+  test('cannot bring the session back while the server has not heard of its end', async () => {
+    const { proxy, browser, one, other } = await twoTabs()
+    const held = Promise.withResolvers<void>()
+    proxy.decide = ({ path }) => (path === '/auth/logout' ? { kind: 'hold request', until: held.promise } : undefined)
+    const leaving = one.logout()
+    assert.equal(await one.getAccessToken(), null)
+    const refused = assert.rejects(one.refresh(), fails('AUTH_REFRESH_NOT_FOUND'))
+    held.resolve()
+    await Promise.all([leaving, refused])
+    assert.deepEqual([await one.getAccessToken(), await other.getAccessToken()], [null, null])
+    assert.equal(browser.cookie.value, undefined)
+  })
+
   test('all learn of a login, by whomever', async () => {
     const { one, other, credentials } = await twoTabs()
     const { tokens } = await registerAndLogIn(other)
@@ -135,6 +162,19 @@ suite('tabs', () => {
     const reloaded = browser.openTab()
     assert.ok(await reloaded.getAccessToken())
     assert.ok(await reloaded.me())
+  })
+
+  test('find a session made by other means when told to refresh, and that too survives a lost answer', async () => {
+    const { proxy, browser, one, other } = await twoTabs()
+    for (const tab of [one, other]) tab.dispose()
+    browser.storage.clear()
+    const fresh = browser.openTab({ attempts: 1 })
+    assert.equal(await fresh.getAccessToken(), null)
+    const faults: Fault[] = [{ kind: 'lose answer' }]
+    proxy.decide = ({ path }) => (path === REFRESH ? faults.shift() : undefined)
+    await assert.rejects(fresh.refresh(), fails('CLIENT_NETWORK'))
+    fresh.dispose()
+    await staysLoggedIn(browser.openTab())
   })
 
   test('log out the session that they see, not a later one', async () => {
