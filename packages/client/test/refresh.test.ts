@@ -115,6 +115,8 @@ suite('a refresh', () => {
     context.mock.method(Date, 'now', () => now() - 7 * 86_400_000)
     await eventually(() => assert.equal(proxy.of(REFRESH).length, 1))
     await eventually(async () => assert.notEqual(await client.getAccessToken(), tokens.access_token))
+    proxy.decide = () => ({ kind: 'lose request' })
+    await eventually(() => assert.rejects(client.getAccessToken(), fails('CLIENT_NETWORK')))
   })
 })
 
