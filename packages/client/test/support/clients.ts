@@ -57,7 +57,7 @@ export function openBrowser(baseUrl: string, locks: Locks = 'Web Locks'): Browse
       setItem: (key, value) => void storage.set(key, value),
       removeItem: (key) => void storage.delete(key),
     },
-    channel: new BroadcastChannel(scope + name),
+    channel: openChannel(scope + name),
     ...(locks !== 'leases' && { locks: { request: request as LockManager['request'] } }),
   })
 
@@ -89,4 +89,11 @@ function withCookie(cookie: Browser['cookie']) {
       cookie.value = /^refresh_token=([^;]*)/.exec(header)?.[1] || undefined
     return response
   }
+}
+
+/** Left open by a test that failed, it must not keep the run from ending. */
+function openChannel(name: string): BroadcastChannel {
+  const channel = new BroadcastChannel(name)
+  ;(channel as unknown as { unref(): void }).unref()
+  return channel
 }

@@ -15,6 +15,8 @@ export type Fault =
   /** The request is held back until the promise resolves. */
   | { kind: 'hold request'; until: Promise<unknown> }
   | { kind: 'hold answer'; until: Promise<unknown> }
+  /** The head of the answer comes through at once, cookie and all. */
+  | { kind: 'hold body'; until: Promise<unknown> }
 
 export interface Seen {
   method: string
@@ -73,6 +75,8 @@ export async function startProxy(target: string, pages: Pages = async () => unde
     if (fault?.kind === 'lose answer') return void response.destroy()
     const { 'transfer-encoding': _, ...answerHeaders } = answer.headers
     response.writeHead(seen.status, answerHeaders)
+    response.flushHeaders()
+    if (fault?.kind === 'hold body') await fault.until
     if (fault?.kind !== 'cut answer') return void response.end(body)
     response.write(body.slice(0, body.length / 2), () => setImmediate(() => response.destroy()))
   }
