@@ -1,0 +1,56 @@
+/** What the load generator is told to send, and what it tells of it. */
+
+export interface Load {
+  url: string
+  /** Exactly so many connections, each kept alive, one request at a time on each. */
+  connections: number
+  operation: OperationOptions
+  warmUpSeconds: number
+  /** Ends after so long, or after `count` answers, whichever comes first. */
+  seconds: number
+  count?: number
+  /** Open loop: requests leave at this rate whatever becomes of them. Without it: as soon as a connection is free. */
+  ratePerSecond?: number
+  /** Open loop: how long to wait for answers after the last request; what is missing then is unanswered. */
+  drainSeconds?: number
+}
+
+export type OperationOptions =
+  /** Rotates sessions `first` to `first + count - 1`, in turns or at random; access tokens go to the store. */
+  | { name: 'refresh'; sessions: string; first: number; count: number; order: 'turns' | 'random'; store?: string }
+  /** Shows access tokens of the store: the first one again and again, or each one once. */
+  | { name: 'me'; store: string; shown: 'again' | 'once' }
+  | { name: 'login'; users: number }
+  | { name: 'jwks'; etag?: string }
+  | { name: 'signIn'; users: number; store?: string }
+  | { name: 'getSession'; store: string }
+  /** Any fixed request, whose answer must be this text. */
+  | {
+      name: 'echo'
+      method: 'GET' | 'POST'
+      path: string
+      headers: Record<string, string>
+      body?: string
+      answer: string
+    }
+
+export interface LoadResult {
+  done: number
+  /** Answered 503 by a queue that is full. */
+  refused: number
+  /** Wrong answers and broken connections. */
+  errors: number
+  errorSamples: string[]
+  unanswered: number
+  elapsedSeconds: number
+  latencyMs: Latency
+  refusalMs: Latency
+  /** One entry for each second, by the time at which requests were to be sent. */
+  timeline: { p50: number; p99: number; done: number }[]
+}
+
+export interface Latency {
+  p50: number
+  p99: number
+  most: number
+}

@@ -1,0 +1,107 @@
+/** The parts of an operation, bare: a statement, a token made or checked, a password compared. */
+import { createCipheriv, createHash, diffieHellman, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import bcrypt from 'bcrypt'
+import { type CryptoKey, compactDecrypt, importJWK, jwtVerify } from 'jose'
+import pg from 'pg'
+import type { Config } from '../../src/config.ts'
+import * as statements from '../../src/db/auth.ts'
+import type { Database } from '../../src/db/connection.ts'
+import { firstToken } from '../generator/sessions.ts'
+
+export type Part = 'rotate' | 'select' | 'issue' | 'verify' | 'compare'
+
+/** What a refresh signs and encrypts: header and claims of an ES256 JWS, and the JWS with the header of its JWE. */
+const SIGNED_BYTES = 480
+const ENCRYPTED_BYTES = 570
+const HEADER_BYTES = 390
+
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 })
+
+/** Each is prepared once and then done over and over. */
+export const parts: Record<Part, () => Promise<() => Promise<unknown> | undefined>> = {
+  /** The module's own statement, taken from it, on sessions of the table in turns. */
+  async rotate() {
+    const sessions = Array.from({ length: Number(process.env.SESSIONS) }, (_, number) => {
+      const token = Buffer.from(firstToken(number), 'base64url')
+      return { family: sha256(token.subarray(0, 16)), token: sha256(token) }
+    })
+    const { rows } = await pool.query('select family_hash, token_hash from refresh_tokens')
+    const live = new Map(rows.map((row) => [row.family_hash.toString('hex'), row.token_hash]))
+    for (const session of sessions) session.token = live.get(session.family.toString('hex'))
+    const salt = randomBytes(32)
+    const config = { refreshTtlSeconds: 1_209_600, sessionMaxSeconds: 7_776_000 } as Config
+    let turn = 0
+    return async () => {
+      const session = sessions[turn++ % sessions.length] as { family: Buffer; token: Buffer }
+      const successor = randomBytes(32)
+      const presented = { ...session, attempt: null }
+      session.token = successor
+      const statement = captured((db) => statements.rotateToken(db, config, presented, successor, salt))
+      const { rowCount } = await pool.query({ name: 'rotate', ...statement })
+      if (rowCount !== 1) throw new Error('The statement rotated nothing')
+    }
+  },
+
+  async select() {
+    const { rows } = await pool.query('select id, user_id from refresh_tokens where revoked_at is null limit 1')
+    const { text, values } = captured((db) => statements.findUserOfSession(db, rows[0].id, rows[0].user_id))
+    return async () => {
+      const { rowCount } = await pool.query({ name: 'select', text, values })
+      if (rowCount !== 1) throw new Error('The statement found nothing')
+    }
+  },
+
+  /** ES256 and then ECDH-ES+A256KW with A256GCM, the module's default, by node:crypto and without anything around it. */
+  async issue() {
+    const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const recipient = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const signed = randomBytes(SIGNED_BYTES)
+    const plaintext = randomBytes(ENCRYPTED_BYTES)
+    const header = randomBytes(HEADER_BYTES)
+    const otherInfo = Buffer.alloc(4 + 32 + 14 + 4 + 4 + 4)
+    return async () => {
+      sign('sha256', signed, { key: signing.privateKey, dsaEncoding: 'ieee-p1363' })
+      const ephemeral = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      ephemeral.publicKey.export({ format: 'jwk' })
+      const secret = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: recipient.publicKey })
+      const wrappingKey = createHash('sha256').update(secret).update(otherInfo).digest()
+      const contentKey = randomBytes(32)
+      const wrap = createCipheriv('id-aes256-wrap', wrappingKey, Buffer.alloc(8, 0xa6))
+      Buffer.concat([wrap.update(contentKey), wrap.final()])
+      const cipher = createCipheriv('aes-256-gcm', contentKey, randomBytes(12)).setAAD(header)
+      Buffer.concat([cipher.update(plaintext), cipher.final()])
+      cipher.getAuthTag()
+    }
+  },
+
+  /** What jose alone takes to open one of the module's tokens, which it is given together with the keys. */
+  async verify() {
+    const { token, encryptionJwk, signingJwk } = JSON.parse(process.env.TOKEN_AND_KEYS as string)
+    const encryptionKey = (await importJWK(encryptionJwk, 'ECDH-ES+A256KW')) as CryptoKey
+    const { d: _private, ...publicJwk } = signingJwk
+    const signingKey = (await importJWK(publicJwk, 'ES256')) as CryptoKey
+    return async () => {
+      const { plaintext } = await compactDecrypt(token, encryptionKey)
+      await jwtVerify(plaintext, signingKey)
+    }
+  },
+
+  async compare() {
+    const hash = bcrypt.hashSync('something', Number(process.env.ROUNDS))
+    return () => bcrypt.compare('something', hash)
+  },
+}
+
+/** The text and values that a function of the module would have sent. */
+function captured(call: (db: Database) => unknown): { text: string; values: unknown[] } {
+  let statement = { text: '', values: [] as unknown[] }
+  const row = (texts: TemplateStringsArray, ...values: unknown[]) => {
+    statement = { text: texts.reduce((before, after, index) => `${before}$${index}${after}`), values }
+  }
+  call({ row } as unknown as Database)
+  return statement
+}
+
+function sha256(content: Buffer): Buffer {
+  return createHash('sha256').update(content).digest()
+}
