@@ -3,7 +3,7 @@ import { type Config, StartError } from '../src/config.ts'
 import { type Database, openDatabase } from '../src/db/connection.ts'
 import type { Options } from './cerrojo.ts'
 
-const BATCH_SIZE = 1000
+const BATCH_SIZE = 10_000
 
 export async function migrate(config: Config): Promise<void> {
   const database = await openDatabase(config)
@@ -12,31 +12,35 @@ export async function migrate(config: Config): Promise<void> {
 }
 
 export async function purge(config: Config, { days = '30' }: Options): Promise<void> {
-  if (!/^\d+$/.test(days)) throw new StartError(`--days must be a whole number, but is "${days}"`)
-  const database = await openDatabase(config)
+  if (!/^\d{1,5}$/.test(days)) throw new StartError(`--days must be a whole number up to 99999, but is "${days}"`)
+  const database = await openDatabase(config, 0)
   let purged = 0
-  try {
-    for (;;) {
-      const batch = await deleteExpiredSessions(database, Number(days))
-      purged += batch
-      if (batch < BATCH_SIZE) break
-    }
-  } finally {
-    await database.close()
+  let lastId: string | null = '00000000-0000-0000-0000-000000000000'
+  while (lastId) {
+    const batch = await deleteExpiredSessions(database, lastId, Number(days))
+    purged += batch.deleted
+    lastId = batch.last_id
   }
+  await database.close()
   console.log(`deleted ${purged} session${purged === 1 ? '' : 's'} that expired more than ${days} days ago`)
 }
 
-/** In batches, so that no statement is long and no lock is held for long. */
-async function deleteExpiredSessions(database: Database, days: number): Promise<number> {
-  const counted = await database.row<{ deleted: number }>`
-    with deleted as (
+/** Goes through the table in batches by id, so that no statement is long and no lock is held for long. */
+function deleteExpiredSessions(database: Database, afterId: string, days: number) {
+  return database.row<{ deleted: number; last_id: string | null }>`
+    with batch as (
+      select id, expires_at
+        from refresh_tokens
+       where id > ${afterId}::uuid
+       order by id
+       limit ${BATCH_SIZE}::int),
+    deleted as (
       delete from refresh_tokens
-       where id in (select id
-                      from refresh_tokens
-                     where expires_at < now() - make_interval(days => ${days}::int)
-                     limit ${BATCH_SIZE}::int)
+       where id in (select id from batch where expires_at < now() - make_interval(days => ${days}::int))
       returning id)
-    select count(*)::int as deleted from deleted`
-  return counted?.deleted ?? 0
+    select (select count(*)::int from deleted) as deleted,
+           (select id from batch order by id desc limit 1) as last_id` as Promise<{
+    deleted: number
+    last_id: string | null
+  }>
 }

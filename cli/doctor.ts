@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { access, constants, readdir, stat } from 'node:fs/promises'
 import pg from 'pg'
 import type { Config } from '../src/config.ts'
+import { migrationFiles } from '../src/db/connection.ts'
 import { activeKey, KEY_USES } from '../src/utils/jwks.ts'
 import { readKeys } from '../src/utils/key_files.ts'
 import type { Options } from './cerrojo.ts'
@@ -73,7 +74,10 @@ async function checkDatabase(config: Config): Promise<Finding[]> {
              current_setting('synchronous_commit') as synchronous_commit,
              extract(epoch from clock_timestamp())::float8 as clock,
              to_regclass('schema_migrations') is not null as has_schema`)
-    return judgeDatabase(config, rows[0])
+    const applied = rows[0].has_schema ? await client.query('select file_name from schema_migrations') : { rows: [] }
+    const names = applied.rows.map(({ file_name }) => file_name)
+    const pending = (await migrationFiles()).filter((name) => !names.includes(name))
+    return judgeDatabase(config, rows[0], pending)
   } catch (error) {
     return [broken('database', (error as Error).message, 'check DATABASE_URL, and that PostgreSQL runs')]
   } finally {
@@ -89,14 +93,17 @@ function judgeDatabase(
     fsync: string
     synchronous_commit: string
     clock: number
-    has_schema: boolean
   },
+  pendingMigrations: string[],
 ): Finding[] {
   const findings: Finding[] = []
   const add = (isSo: boolean, finding: Finding) => isSo && findings.push(finding)
   const skewSeconds = Math.round(Math.abs(Date.now() / 1000 - is.clock))
   add(is.version < 14, broken('database', `PostgreSQL ${is.version} is too old`, 'upgrade to 14 or newer'))
-  add(!is.has_schema, risky('schema', 'the schema is not there', 'cerrojo migrate, or the next start'))
+  add(
+    pendingMigrations.length > 0,
+    risky('schema', `${pendingMigrations.join(', ')} not applied`, 'cerrojo migrate, or the next start'),
+  )
   add(skewSeconds > 5, risky('clock', `ours and the database's differ by ${skewSeconds} s`, 'set both by NTP'))
   add(is.fsync === 'off', risky('database', 'fsync is off', 'turn it on, or a power cut loses answered requests'))
   add(is.synchronous_commit === 'off', risky('database', 'synchronous_commit is off', 'turn it on'))

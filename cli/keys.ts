@@ -1,6 +1,6 @@
 /** What an operator does to keys. The rules of their life are the module's own, src/utils/jwks.ts. */
 import { type Config, StartError } from '../src/config.ts'
-import { activeKey, isAccepted, KEY_USES, type Key, type KeyUse } from '../src/utils/jwks.ts'
+import { activeKey, algorithmFor, isAccepted, KEY_USES, type Key, type KeyUse } from '../src/utils/jwks.ts'
 import { ALGORITHMS, createKey, deleteKey, readJwk, readKeys, rewriteKey } from '../src/utils/key_files.ts'
 import type { Options } from './cerrojo.ts'
 
@@ -42,7 +42,7 @@ export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Op
   const nowSeconds = Math.floor(Date.now() / 1000)
   const nbf = isAtOnce ? nowSeconds : nowSeconds + 2 * config.jwksCacheTtlSeconds
   for (const use of uses) {
-    const algorithm = alg ?? activeKey(before, use)?.alg ?? (ALGORITHMS[use][0] as string)
+    const algorithm = alg ?? algorithmFor(config, use)
     await createKey(config, use, algorithm, nbf, before)
     console.log(`made a new ${use} key (${algorithm}), in use from ${timeOf(nbf)}`)
     if (isAtOnce) await deleteAll(config, before, use)

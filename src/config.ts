@@ -23,9 +23,8 @@ export function loadConfig(env: Record<string, string | undefined>) {
     fallback: Value,
     wanted: string,
     parse: (text: string) => Value | undefined,
-    source = env[name],
   ): Value {
-    const text = source?.trim()
+    const text = env[name]?.trim()
     if (!text) return fallback
     const value = parse(text)
     const shown = /^DATABASE_URL$|SECRET(_PREVIOUS)?$/.test(name)
@@ -43,7 +42,8 @@ export function loadConfig(env: Record<string, string | undefined>) {
     read(name, fallback, `one of ${[fallback, ...others].join(', ')}`, (value) =>
       [fallback, ...others].find((choice) => choice === value),
     )
-  const flag = (name: string, fallback: boolean) => oneOf(name, String(fallback), 'true', 'false') === 'true'
+  const flag = (name: string, fallback: boolean) =>
+    read(name, fallback, 'true or false', (value) => (/^(true|false)$/.test(value) ? value === 'true' : undefined))
   const list = (name: string, wanted: string, accepts: (item: string) => boolean) =>
     read(name, [], `a comma-separated list of ${wanted}`, (value) => {
       const items = value.split(',').map((item) => item.trim())
@@ -54,15 +54,17 @@ export function loadConfig(env: Record<string, string | undefined>) {
       /^\d+(\.\d+)?$/.test(value) ? Number(value) * DAY_SECONDS : undefined,
     )
   const secret = (name: string) => {
-    const inFile = read<string | undefined>(`${name}_FILE`, undefined, 'a readable file', (path) => {
+    const wanted = '32 random bytes in base64url, 43 characters'
+    const parse = (value: string) => (/^[\w-]{43}$/.test(value) ? Buffer.from(value, 'base64url') : undefined)
+    const inFile = read<Buffer | undefined>(`${name}_FILE`, undefined, `a readable file with ${wanted}`, (path) => {
       try {
-        return readFileSync(path, 'utf8')
+        return parse(readFileSync(path, 'utf8').trim())
       } catch {
         return undefined
       }
     })
-    const parse = (value: string) => (/^[\w-]{43}$/.test(value) ? Buffer.from(value, 'base64url') : undefined)
-    return read<Buffer | undefined>(name, undefined, '32 random bytes in base64url, 43 characters', parse, inFile)
+    if (env[name] && env[`${name}_FILE`]) problems.push(`${name} and ${name}_FILE must not both be set`)
+    return inFile ?? read<Buffer | undefined>(name, undefined, wanted, parse)
   }
 
   const config = {

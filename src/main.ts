@@ -32,7 +32,7 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
     frameworkErrors: answerError,
     clientErrorHandler: answerUnreadable,
-    logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: { req: describeRequest } },
+    logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: LOGGED },
   })
 
   const keys = await openKeyStore(config, (error) =>
@@ -53,9 +53,15 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   return app
 }
 
-/** For the log: no path as it was sent, since clients put secrets into paths. */
-function describeRequest({ method, routeOptions }: FastifyRequest) {
-  return { method, route: routeOptions.url }
+/** Clients put secrets into paths, and database drivers put statements, values and rows on their errors. */
+const LOGGED = {
+  req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }),
+  err: ({ name, message, stack = '', cause }: Error) => ({
+    type: name,
+    message,
+    stack,
+    cause: (cause as Error)?.message,
+  }),
 }
 
 async function start(): Promise<void> {
@@ -74,7 +80,7 @@ async function start(): Promise<void> {
 
 if (import.meta.main)
   await start().catch((error) => {
-    const isExplained = error instanceof StartError || 'code' in error // the system's own words for a path or a port
+    const isExplained = error instanceof StartError || 'syscall' in error // the system's own words for a path or a port
     console.error(isExplained ? error.message : error)
     process.exit(1)
   })

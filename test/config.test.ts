@@ -11,6 +11,8 @@ const CONTRACT = readFileSync(new URL('../contract/req.back.v3.2.mini.yml', impo
 const SECRET = 'K'.repeat(43)
 const SECRET_FILE = join(mkdtempSync(join(tmpdir(), 'cerrojo-secret-')), 'secret')
 writeFileSync(SECRET_FILE, `${SECRET}\n`)
+const EMPTY_FILE = `${SECRET_FILE}.empty`
+writeFileSync(EMPTY_FILE, '')
 after(() => rmSync(dirname(SECRET_FILE), { recursive: true }))
 
 /** For each variable a value that is allowed and not the default, and values that are refused. */
@@ -24,7 +26,7 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   AUTH_KEY_ROTATION_DAYS: { other: '0', refused: ['-1', 'monthly', '1e3'] },
   AUTH_KEY_GRACE_DAYS: { other: '30.5', refused: ['-1', 'x'] },
   AUTH_KEYS_SECRET: { other: SECRET, refused: ['s3cret', `${SECRET}=`] },
-  AUTH_KEYS_SECRET_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`, tmpdir()] },
+  AUTH_KEYS_SECRET_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`, tmpdir(), EMPTY_FILE] },
   AUTH_KEYS_SECRET_PREVIOUS: { other: SECRET, refused: ['s3cret'] },
   AUTH_KEYS_SECRET_PREVIOUS_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`] },
   AUTH_ISS: { other: 'https://auth.example.com', refused: [] },
@@ -119,6 +121,11 @@ suite('a bad variable', () => {
     assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b31\b/)
     assert.match(messageFor({ AUTH_COOKIE_SAMESITE: 'Loose' }), /Strict.*Lax.*None/)
   })
+})
+
+test('AUTH_KEYS_SECRET and its file are refused together', () => {
+  const message = messageFor({ AUTH_KEYS_SECRET: SECRET, AUTH_KEYS_SECRET_FILE: SECRET_FILE })
+  assert.match(message, /^AUTH_KEYS_SECRET and AUTH_KEYS_SECRET_FILE must not both be set$/)
 })
 
 test('AUTH_KEY_GRACE_DAYS is refused below the longest life of a token', () => {

@@ -1,6 +1,6 @@
 /** Every statement of the module, one function each. Times are judged by the database's clock alone. */
 import type { Config } from '../config.ts'
-import type { PresentedSession, Session, TokenHashes } from '../models/refresh_token.ts'
+import type { NextToken, PresentedSession, Session, TokenHashes } from '../models/refresh_token.ts'
 import type { Client } from '../models/types.ts'
 import type { PublicUser, User } from '../models/user.ts'
 import type { Database } from './connection.ts'
@@ -47,10 +47,10 @@ export function insertSession(db: Database, config: Config, userId: string, hash
  * Replaces the live token of a session by its successor: one statement on one row that changes no indexed column.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
-export function rotateToken(db: Database, config: Config, presented: TokenHashes, successor: Buffer, salt: Buffer) {
+export function rotateToken(db: Database, config: Config, presented: TokenHashes, next: NextToken) {
   return db.row<Session>`
     update refresh_tokens
-       set token_hash = ${successor}, parent_hash = token_hash, rotation_salt = ${salt},
+       set token_hash = ${next.hash}, parent_hash = token_hash, rotation_salt = ${next.salt},
            attempt_hash = ${presented.attempt}, issued_at = now(),
            expires_at = least(now() + make_interval(secs => ${config.refreshTtlSeconds}::int),
                               created_at + make_interval(secs => ${config.sessionMaxSeconds}::int))
@@ -65,12 +65,13 @@ export function findPresentedSession(db: Database, config: Config, presented: To
   return db.row<PresentedSession>`
     select id, user_id, rotation_salt,
            extract(epoch from expires_at - now())::int as expires_in_seconds,
-           revoked_at is not null as is_revoked,
-           expires_at <= now() as is_expired,
-           token_hash = ${presented.token} as is_live,
-           coalesce(parent_hash = ${presented.token} and (
-             attempt_hash = ${presented.attempt}
-             or now() < issued_at + make_interval(secs => ${graceSeconds}::int)), false) as is_repetition
+           case when revoked_at is not null then 'revoked'
+                when expires_at <= now() then 'expired'
+                when token_hash = ${presented.token} then 'live'
+                when parent_hash = ${presented.token} and attempt_hash = ${presented.attempt} then 'repeated'
+                when parent_hash = ${presented.token} and issued_at <= now()
+                     and now() < issued_at + make_interval(secs => ${graceSeconds}::int) then 'repeated'
+                else 'reused' end as standing
       from refresh_tokens
      where family_hash = ${presented.family}`
 }

@@ -29,14 +29,18 @@ const MIGRATIONS = new URL('../../migrations/', import.meta.url)
 const MIGRATION_LOCK = 420261122
 const ATTEMPTS = 4
 /** Waiting for a connection and then for an answer must together stay below the 2 s in which a 503 is promised. */
-const TIMEOUTS = { connectionTimeoutMillis: 900, query_timeout: 900 }
+const TIMEOUT_MS = 900
 
-/** @throws {StartError} when the database cannot be used */
-export function openDatabase(config: Config): Promise<Database> {
-  return config.databaseUrl ? openPostgres(config.databaseUrl, config.databasePoolSize) : openEmbedded(config.dataDir)
+/**
+ * @param queryTimeoutMs how long a statement may take; 0 for as long as it wants
+ * @throws {StartError} when the database cannot be used
+ */
+export function openDatabase(config: Config, queryTimeoutMs = TIMEOUT_MS): Promise<Database> {
+  const { databaseUrl, databasePoolSize, dataDir } = config
+  return databaseUrl ? openPostgres(databaseUrl, databasePoolSize, queryTimeoutMs) : openEmbedded(dataDir)
 }
 
-async function openPostgres(connectionString: string, poolSize: number): Promise<Database> {
+async function openPostgres(connectionString: string, max: number, queryTimeoutMs: number): Promise<Database> {
   const migrator = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000 })
   migrator.on('error', () => {}) // a broken connection fails the statement under way, which is told below
   try {
@@ -47,7 +51,10 @@ async function openPostgres(connectionString: string, poolSize: number): Promise
   } finally {
     await migrator.end()
   }
-  const pool = new pg.Pool({ connectionString, max: poolSize, keepAlive: true, ...TIMEOUTS })
+  const pool = new pg.Pool({
+    ...{ connectionString, max, keepAlive: true },
+    ...{ connectionTimeoutMillis: TIMEOUT_MS, query_timeout: queryTimeoutMs },
+  })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
   const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
   return { isEmbedded: false, ...statements(run), close: () => pool.end() }
@@ -87,6 +94,10 @@ async function lockFolder(dataDir: string): Promise<DatabaseSync> {
   return lock
 }
 
+export async function migrationFiles(): Promise<string[]> {
+  return (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort()
+}
+
 /** In one transaction, one node after the other: whoever comes second finds the work done. */
 async function migrate(run: (text: string) => Promise<{ rows: unknown[] } | undefined>): Promise<void> {
   await run(`
@@ -94,7 +105,7 @@ async function migrate(run: (text: string) => Promise<{ rows: unknown[] } | unde
     select pg_advisory_xact_lock(${MIGRATION_LOCK});
     create table if not exists schema_migrations (file_name text primary key)`)
   const applied = (await run('select file_name from schema_migrations'))?.rows as { file_name: string }[]
-  for (const fileName of (await readdir(MIGRATIONS)).sort()) {
+  for (const fileName of await migrationFiles()) {
     if (applied.some(({ file_name }) => file_name === fileName)) continue
     await run(await readFile(new URL(fileName, MIGRATIONS), 'utf8'))
     await run(`insert into schema_migrations values ('${fileName}')`)

@@ -25,7 +25,7 @@ export function explain(error: unknown): { status: number; code: AuthErrorCode; 
 
 export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const { status, code, message } = explain(error)
-  if (status >= 500) request.log.error({ err: error, cause: (error as Error).cause }, code)
+  if (status >= 500) request.log.error(error, code)
   if (error instanceof AuthError && error.retryAfterSeconds) reply.header('retry-after', error.retryAfterSeconds)
   return reply.code(status).headers(SECURITY_HEADERS).send({ error: { code, message } })
 }

@@ -16,6 +16,7 @@ export const SECURITY_HEADERS = {
   'cache-control': 'no-store',
 }
 const COOKIE_NAME = 'refresh_token'
+const NOT_JSON = '{'
 
 export async function registerGuard(app: FastifyInstance, config: Config): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => {
@@ -25,7 +26,7 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
   const parseJson = app.getDefaultJsonParser('remove', 'remove')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) =>
-    parseJson(request, isUtf8(body) ? body.toString() : '{', done),
+    body.length === 0 ? done(null, null) : parseJson(request, isUtf8(body) ? body.toString() : NOT_JSON, done),
   )
   if (config.corsOrigins.length > 0)
     await app.register(cors, {
@@ -53,7 +54,7 @@ export function clientOf(request: FastifyRequest): Client {
  */
 export function readRefreshCookie(request: FastifyRequest, config: Config): string | undefined {
   const token = request.cookies[COOKIE_NAME]
-  if (token === undefined || config.refreshTransport !== 'cookie') return undefined
+  if (!token || config.refreshTransport !== 'cookie') return undefined
   const { origin } = request.headers
   const isForeign =
     origin === undefined

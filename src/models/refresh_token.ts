@@ -7,6 +7,12 @@ export interface TokenHashes {
   attempt: Buffer | null
 }
 
+/** What a rotation stores of the successor: its SHA-256, and the 32 bytes that it was derived with. */
+export interface NextToken {
+  hash: Buffer
+  salt: Buffer
+}
+
 /** One session, a row of `refresh_tokens`, as far as a login or a rotation tells of it. */
 export interface Session {
   /** The sid claim. */
@@ -15,13 +21,11 @@ export interface Session {
   expires_in_seconds: number
 }
 
-/** A session found by any of its tokens, and where the presented one stands in it. */
+/** A session found by any of its tokens. */
 export interface PresentedSession extends Session {
-  is_revoked: boolean
-  is_expired: boolean
-  is_live: boolean
-  /** The token just replaced, with the idempotency key of that rotation or within the grace. */
-  is_repetition: boolean
+  /** Of the session, or of the presented token in it: `repeated` is the token just replaced, shown with the
+   * idempotency key of that rotation or within the grace; `reused` is every other that is not live. */
+  standing: 'revoked' | 'expired' | 'live' | 'repeated' | 'reused'
   /** 32 bytes; what the live token was derived with. */
   rotation_salt: Buffer
 }

@@ -41,6 +41,8 @@ export interface Client {
 export interface Credentials {
   email: string
   password: string
+  /** Of an encrypted body: its token id, to be used once. */
+  jti?: string | undefined
 }
 
 export interface Tokens {

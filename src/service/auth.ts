@@ -8,7 +8,13 @@ import type { PublicUser } from '../models/user.ts'
 import { issueAccessToken, verifyAccessToken } from '../utils/crypto.ts'
 import type { KeyStore } from '../utils/jwks.ts'
 import type { RateLimits } from '../utils/rate_limits.ts'
-import { type CredentialsBody, checkPasswordPolicy, type Passwords, readCredentials } from '../utils/security.ts'
+import {
+  type CredentialsBody,
+  checkPasswordPolicy,
+  type Passwords,
+  readCredentials,
+  refuseReplay,
+} from '../utils/security.ts'
 import * as refreshTokens from '../utils/tokens.ts'
 
 /** What the service works with; made once, at the start. */
@@ -21,9 +27,10 @@ export interface AuthContext {
 }
 
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
-  const { email, password } = await readCredentials(context, body)
+  const { email, password, jti } = await readCredentials(context, body)
   checkPasswordPolicy(password, email)
   await context.limits.countRegistration(client.network)
+  await refuseReplay(context, jti)
   const passwordHash = await context.passwords.hash(password)
   const user = await db.insertUser(context.database, email, passwordHash)
   if (!user) throw new AuthError('AUTH_EMAIL_TAKEN')
@@ -32,12 +39,14 @@ export async function register(context: AuthContext, body: CredentialsBody, clie
 
 export async function login(context: AuthContext, body: CredentialsBody, client: Client): Promise<Tokens> {
   const { config, database, limits, passwords } = context
-  const { email, password } = await readCredentials(context, body)
+  const { email, password, jti } = await readCredentials(context, body)
   await limits.countLogin(email, client.network)
+  await refuseReplay(context, jti)
 
   const user = await db.findUserByEmail(database, email)
   const { matches, newHash } = await passwords.verify(password, user?.password_hash)
   if (!user || !matches) throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  await limits.refuseBlocked(client.network) // which may have used up its failures while this one waited
   if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
   if (newHash) await db.replacePasswordHash(database, user, newHash)
 
@@ -52,16 +61,17 @@ export async function login(context: AuthContext, body: CredentialsBody, client:
  * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation
  * or within the grace, gets the same successor; any other token of the session shown again revokes it.
  */
-export async function refresh(context: AuthContext, text?: string, idempotencyKey?: string): Promise<Tokens> {
+export async function refresh(context: AuthContext, token?: string, idempotencyKey?: string): Promise<Tokens> {
   const { config, database, limits } = context
-  const presented = refreshTokens.decodeRefreshToken(text)
+  const presented = refreshTokens.decodeRefreshToken(token)
   const hashes = refreshTokens.hashRefreshToken(presented, idempotencyKey)
 
-  const tooManyRotations = await limits.rotationRefusal(hashes.family)
-  if (!tooManyRotations) {
+  const rotationRefusal = await limits.rotationRefusal(hashes.family)
+  if (!rotationRefusal) {
     const salt = refreshTokens.createRotationSalt()
     const successor = refreshTokens.deriveSuccessor(presented, salt)
-    const session = await db.rotateToken(database, config, hashes, refreshTokens.sha256(successor), salt)
+    const next = { hash: refreshTokens.sha256(successor), salt }
+    const session = await db.rotateToken(database, config, hashes, next)
     if (session) {
       await limits.countRotation(hashes.family)
       return issueTokens(context, session, successor)
@@ -70,19 +80,17 @@ export async function refresh(context: AuthContext, text?: string, idempotencyKe
 
   const session = await db.findPresentedSession(database, config, hashes)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
-  if (session.is_revoked) throw new AuthError('AUTH_TOKEN_REVOKED')
-  if (session.is_expired) throw new AuthError('AUTH_TOKEN_EXPIRED')
-  if (session.is_live) throw tooManyRotations ?? new AuthError('AUTH_TOKEN_EXPIRED')
-  if (!session.is_repetition) {
-    await db.revokeSession(database, hashes.family)
-    throw new AuthError('AUTH_TOKEN_REVOKED')
-  }
-  return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt))
+  if (session.standing === 'expired') throw new AuthError('AUTH_TOKEN_EXPIRED')
+  if (session.standing === 'live') throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+  if (session.standing === 'repeated')
+    return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt))
+  if (session.standing === 'reused') await db.revokeSession(database, hashes.family)
+  throw new AuthError('AUTH_TOKEN_REVOKED')
 }
 
 /** Revokes the session that the token belongs to, whichever of its tokens it is. */
-export async function logout({ database }: AuthContext, text?: string): Promise<void> {
-  const { family } = refreshTokens.hashRefreshToken(refreshTokens.decodeRefreshToken(text))
+export async function logout({ database }: AuthContext, token?: string): Promise<void> {
+  const { family } = refreshTokens.hashRefreshToken(refreshTokens.decodeRefreshToken(token))
   const session = await db.revokeSession(database, family)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
 }

@@ -14,8 +14,6 @@ export interface Key {
   kid: string
   use: KeyUse
   alg: string
-  /** When it was made. */
-  iat: number
   /** When it comes into use; it is published and accepted before. */
   nbf: number
   /** From when on it is neither published nor accepted: its `exp`, or the end of its grace; Infinity while unknown. */
@@ -23,7 +21,7 @@ export interface Key {
   publicJwk: JWK
   publicKey: CryptoKey
   privateKey: CryptoKey
-  file: { path: string; number: number; isEncrypted: boolean }
+  file: { path: string; isEncrypted: boolean }
 }
 
 export const KEY_USES: KeyUse[] = ['sig', 'enc', 'enc_front']
@@ -63,11 +61,8 @@ export async function openKeyStore(config: Config, onFailure: (error: unknown) =
       const known = (await current()).keys.find(isWanted)
       return known ?? (await readWithin(UNKNOWN_KID_INTERVAL_MS)).keys.find(isWanted)
     },
-    /** The JWK Set as text, and its strong ETag. */
-    async published() {
-      const { body, etag } = await current()
-      return { body, etag }
-    },
+    /** The JWK Set as text (`body`), and its strong ETag. */
+    published: current,
   }
 }
 
@@ -95,8 +90,7 @@ async function rotateWhatIsDue(config: Config, keys: Key[]): Promise<Key[]> {
 
 /** The key to make, if it is time: two cache lifetimes before its first use, so that by then everybody knows it. */
 function nextKey(config: Config, keys: Key[], use: KeyUse) {
-  const algorithms = { sig: config.signingAlgorithm, enc: config.keyManagementAlgorithm, enc_front: 'RSA-OAEP-256' }
-  const alg = algorithms[use]
+  const alg = algorithmFor(config, use)
   const now = Math.floor(Date.now() / 1000)
   const newest = keys.findLast((key) => key.use === use && isAccepted(key))
   if (!newest) return { use, alg, nbf: now }
@@ -105,6 +99,10 @@ function nextKey(config: Config, keys: Key[], use: KeyUse) {
   const replaceAt = newest.alg === alg ? Math.min(newest.until, newest.nbf + config.keyRotationSeconds) : now
   const firstUse = now + 2 * config.jwksCacheTtlSeconds
   return replaceAt <= firstUse ? { use, alg, nbf: firstUse } : undefined
+}
+
+export function algorithmFor(config: Config, use: KeyUse): string {
+  return { sig: config.signingAlgorithm, enc: config.keyManagementAlgorithm, enc_front: 'RSA-OAEP-256' }[use]
 }
 
 /** Of keys in the order of their first use, the last that has come to it; after a clock was set back, the first. */

@@ -1,7 +1,7 @@
 /** Private keys on disk: one JWK (RFC 7517) a file, mode 0600, as it is or encrypted (RFC 7517, section 7). */
 import { randomUUID } from 'node:crypto'
 import { link, open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import {
   type CryptoKey,
   calculateJwkThumbprint,
@@ -32,7 +32,9 @@ const LEFTOVER_AGE_MS = 60_000
 export async function readKeys(config: Config): Promise<Key[]> {
   const fileNames = (await readdir(config.keysDir)).filter((name) => name.endsWith('.json'))
   const found = await Promise.all(fileNames.map((name) => readKey(config, join(config.keysDir, name))))
-  const keys = found.flat().sort((one, other) => one.nbf - other.nbf || one.file.number - other.file.number)
+  const keys = found
+    .flat()
+    .sort((one, other) => one.nbf - other.nbf || one.file.path.localeCompare(other.file.path, 'en', { numeric: true }))
   return keys.map((key, index) => {
     const successor = keys.slice(index + 1).find(({ use }) => use === key.use)
     return successor ? { ...key, until: Math.min(key.until, successor.nbf + config.keyGraceSeconds) } : key
@@ -44,17 +46,18 @@ async function readKey(config: Config, path: string): Promise<Key[]> {
   try {
     const { jwk, isEncrypted } = await readJwk(config, path)
     const { kid, use, alg, iat, nbf, exp, kty, crv, x, y, n, e } = jwk
-    if (!kid || !jwk.d || !ALGORITHMS[use as KeyUse].includes(alg) || !Number.isInteger(nbf)) throw new Error('members')
+    if (!kid || !jwk.d || !ALGORITHMS[use as KeyUse].includes(alg)) throw new Error('members')
+    if (![nbf, iat ?? nbf, exp ?? nbf].every(Number.isInteger)) throw new Error('times')
     const publicJwk: JWK = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) }
     const publicKey = (await importJWK(publicJwk, alg)) as CryptoKey
     const privateKey = (await importJWK(jwk, alg)) as CryptoKey
-    if (kty === 'RSA' && Buffer.from(n, 'base64url').length * 8 < RSA_BITS) throw new Error('size')
-    const file = { path, number: Number(path.match(/-(\d+)\.json$/)?.[1] ?? 0), isEncrypted }
-    return [{ kid, use, alg, iat, nbf, until: exp ?? Number.POSITIVE_INFINITY, publicJwk, publicKey, privateKey, file }]
+    if (kty === 'RSA' ? Buffer.from(n, 'base64url').length * 8 < RSA_BITS : crv !== 'P-256') throw new Error('size')
+    const until = exp ?? Number.POSITIVE_INFINITY
+    return [{ kid, use, alg, nbf, until, publicJwk, publicKey, privateKey, file: { path, isEncrypted } }]
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     // What a parser stumbled on is not told: it quotes it, and that may be a private key.
-    const wanted = 'a private JWK with kid, use, alg and nbf, plain or encrypted with AUTH_KEYS_SECRET'
+    const wanted = 'a private JWK with kid, use, alg and nbf, plain or under AUTH_KEYS_SECRET'
     throw new StartError(`The key file ${path} cannot be read, or is not ${wanted}`)
   }
 }
@@ -84,7 +87,7 @@ export async function createKey(config: Config, use: KeyUse, alg: string, nbf: n
   const iat = Math.floor(Date.now() / 1000)
   const key = { kid: await calculateJwkThumbprint(jwk), use, alg, iat, nbf, exp: null, ...jwk }
 
-  const numbers = keys.filter((key) => key.use === use).map((key) => key.file.number)
+  const numbers = keys.map(({ file }) => Number(basename(file.path).match(`^${use}-(\\d+)\\.json$`)?.[1] ?? 0))
   const path = join(config.keysDir, `${use}-${Math.max(0, ...numbers) + 1}.json`)
   const temporaryPath = await writeTemporary(config, key)
   await link(temporaryPath, path).catch((error) => {

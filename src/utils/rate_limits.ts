@@ -62,8 +62,8 @@ export function createRateLimits(config: Config, database: Database) {
       if (config.rateLimitRefresh > 0) await rotations.penalty(familyHash.toString('base64url'))
     },
     /** Remembers the jti of an encrypted payload, in either database. */
-    async isFirstUse(jti: string | undefined): Promise<boolean> {
-      return jti === undefined || (await usedJtis.penalty(hashed(jti))).consumedPoints === 1
+    async isFirstUse(jti: string): Promise<boolean> {
+      return (await usedJtis.penalty(hashed(jti))).consumedPoints === 1
     },
   }
 }

@@ -21,7 +21,7 @@ const FRONT_ENC_TTL_SECONDS = 60
  * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken; always the same if it cannot be decrypted
  */
 export async function readCredentials(
-  { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
+  { config, keys }: { config: Config; keys: KeyStore },
   body: CredentialsBody,
 ): Promise<Credentials> {
   if (!('__front_enc__' in body)) {
@@ -29,9 +29,18 @@ export async function readCredentials(
     return normalize(body)
   }
   const payload = await decryptFrontEnc(keys, body.__front_enc__).catch(() => undefined)
-  if (!isAcceptable(payload, config) || !(await limits.isFirstUse(payload.jti)))
-    throw badRequest('__front_enc__ cannot be accepted')
-  return normalize(payload)
+  if (!isAcceptable(payload, config)) throw frontEncRefused()
+  return { ...normalize(payload), jti: payload.jti }
+}
+
+/** Remembers the jti of an encrypted body. After the limits have counted, so that strangers cannot have many remembered.
+ * @throws {AuthError} AUTH_BAD_REQUEST when it was used before */
+export async function refuseReplay({ limits }: { limits: RateLimits }, jti: string | undefined): Promise<void> {
+  if (jti !== undefined && !(await limits.isFirstUse(jti))) throw frontEncRefused()
+}
+
+function frontEncRefused(): AuthError {
+  return badRequest('__front_enc__ cannot be accepted')
 }
 
 function isAcceptable(payload: unknown, config: Config): payload is Credentials & { iat?: number; jti?: string } {

@@ -196,10 +196,9 @@ suite('a body', () => {
     })
 
   test('that is empty answers 400 where one is wanted, and is no refresh token elsewhere', async () => {
-    for (const path of POSTS) assertRefused(await post(path, ''), 400, 'AUTH_BAD_REQUEST')
-    for (const body of [undefined, 'null'])
+    for (const body of [undefined, '', 'null'])
       for (const path of [LOGIN, REGISTER]) assertRefused(await post(path, body), 400, 'AUTH_BAD_REQUEST')
-    for (const body of [undefined, 'null', '{}'])
+    for (const body of [undefined, '', 'null', '{}'])
       for (const path of [REFRESH, LOGOUT]) assertRefused(await post(path, body), 401, 'AUTH_REFRESH_NOT_FOUND')
   })
 

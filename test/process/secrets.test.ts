@@ -15,7 +15,9 @@ import {
   runSql,
   type Server,
   startProcess,
+  startServer,
 } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 /** Uses every endpoint, well and badly, and remembers what nobody else may learn. */
 async function useEverything(server: Server): Promise<Map<string, string>> {
@@ -130,4 +132,18 @@ test('no password, token or idempotency key can be read from the database or fro
   const folder = server.env.AUTH_DATA_DIR as string
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
     if (statSync(join(folder, file)).isFile()) assertHoldsNone(secrets, file, readFileSync(join(folder, file)), false)
+})
+
+test('the log tells of a bug without the statement, its values or the row', async () => {
+  const env = await freshEnvironment({ LOG_LEVEL: 'error' })
+  await (await startServer(env)).close()
+  await runSql(env, 'alter table users add constraint short check (length(email::text) < 9)')
+  const server = await startProcess(env)
+  const credentials = newCredentials()
+  const answer = await server.call('POST', '/auth/register', { body: credentials })
+  assert.deepEqual([answer.status, answer.body.error.code], [500, 'AUTH_INTERNAL'])
+  await until('the log', () => server.output().includes('AUTH_INTERNAL'))
+  assert.match(server.output(), /violates check constraint/)
+  for (const secret of ['$2b$', 'insert into', credentials.email, credentials.password])
+    assert.ok(!server.output().includes(secret), secret)
 })

@@ -194,6 +194,10 @@ suite('the program gives up with code 1 and a short message, without a stack and
       change: (env) => Object.assign(env, { AUTH_KEYS_DIR: join(env.AUTH_KEYS_DIR as string, 'sig-1.json') }),
       says: /EEXIST.*sig-1\.json/,
     },
+    'a key file whose end is not a number of seconds': {
+      change: keyFile((env) => ({ ...keyFor(env, 'sig'), exp: '2030-01-01' })),
+      says: /sig-9\.json/,
+    },
     'a key file without a kid': {
       change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: undefined })),
       says: /sig-9\.json/,

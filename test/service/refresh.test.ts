@@ -4,6 +4,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import {
   type Answer,
+  freshEnvironment,
   logInSomebody,
   me,
   newIdempotencyKey,
@@ -363,3 +364,14 @@ async function inParallel(times: number, work: (round: number) => Promise<void>)
   }
   await Promise.all(Array.from({ length: 20 }, worker))
 }
+
+test('without a grace no used token is served, even when the clock of the database is set back', async () => {
+  const env = await freshEnvironment()
+  const before = await startServer(env)
+  const { refresh_token: used } = await logInSomebody(before)
+  assert.equal((await refresh(before, used, newIdempotencyKey())).status, 200)
+  await before.close()
+  await runSql(env, `update refresh_tokens set issued_at = now() + interval '1 hour'`)
+  const after = await startServer(env)
+  assert.equal((await refresh(after, used)).body.error.code, 'AUTH_TOKEN_REVOKED')
+})

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { chmod, cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, cp, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { mock, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -231,4 +231,11 @@ test('with its folder read-only a server keeps serving, and its log and doctor s
   const options = { ...user, env: { PATH: process.env.PATH, ...env } }
   const doctor = await promisify(execFile)(process.execPath, [command, 'doctor'], options)
   assert.match(doctor.stdout, /is read-only +keys cannot rotate/)
+})
+
+test('a file whose name speaks of another use than its key keeps nobody from making the keys that are missing', async () => {
+  const config = loadConfig(await freshEnvironment())
+  await rename(join(config.keysDir, 'enc-1.json'), join(config.keysDir, 'sig-1.json'))
+  const store = await openKeyStore(config, failOnTrouble)
+  for (const use of USES) assert.equal((await store.active(use)).use, use)
 })
