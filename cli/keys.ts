@@ -39,8 +39,8 @@ export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Op
   if (waiting && !isAtOnce)
     throw new StartError(`the next ${waiting.use} key is made already, in use from ${timeOf(waiting.nbf)}; see --now`)
 
-  const nowSeconds = Math.floor(Date.now() / 1000)
-  const nbf = isAtOnce ? nowSeconds : nowSeconds + 2 * config.jwksCacheTtlSeconds
+  const now = Date.now() / 1000
+  const nbf = isAtOnce ? Math.floor(now) : Math.ceil(now) + 2 * config.jwksCacheTtlSeconds
   for (const use of uses) {
     const algorithm = alg ?? algorithmFor(config, use)
     await createKey(config, use, algorithm, nbf, before)

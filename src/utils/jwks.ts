@@ -91,13 +91,13 @@ async function rotateWhatIsDue(config: Config, keys: Key[]): Promise<Key[]> {
 /** The key to make, if it is time: two cache lifetimes before its first use, so that by then everybody knows it. */
 function nextKey(config: Config, keys: Key[], use: KeyUse) {
   const alg = algorithmFor(config, use)
-  const now = Math.floor(Date.now() / 1000)
+  const now = Date.now() / 1000
   const newest = keys.findLast((key) => key.use === use && isAccepted(key))
-  if (!newest) return { use, alg, nbf: now }
+  if (!newest) return { use, alg, nbf: Math.floor(now) }
   if (newest.nbf > now) return undefined
 
   const replaceAt = newest.alg === alg ? Math.min(newest.until, newest.nbf + config.keyRotationSeconds) : now
-  const firstUse = now + 2 * config.jwksCacheTtlSeconds
+  const firstUse = Math.ceil(now) + 2 * config.jwksCacheTtlSeconds
   return replaceAt <= firstUse ? { use, alg, nbf: firstUse } : undefined
 }
 
