@@ -1,19 +1,15 @@
 /** Whole servers for the tests, over real HTTP, each on keys and a database of its own. */
-import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import { PGlite } from '@electric-sql/pglite'
 import { citext } from '@electric-sql/pglite/contrib/citext'
 import pg from 'pg'
 import { loadConfig } from '../../src/config.ts'
-import { openDatabase } from '../../src/db/connection.ts'
 import { buildApp } from '../../src/main.ts'
-import type { AuthErrorCode } from '../../src/models/types.ts'
 
 export type Environment = Record<string, string>
 
@@ -163,48 +159,6 @@ export function me(server: Server, accessToken: string): Promise<Answer> {
 
 export function newIdempotencyKey(): string {
   return randomBytes(24).toString('base64url')
-}
-
-/** What every answer carries, as the contract has it. */
-const SECURITY_HEADERS = {
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-}
-
-/** The answer is this refusal, in exactly the contract's shape and with its headers. */
-export function assertRefused(answer: Answer, status: number, code: AuthErrorCode): void {
-  assert.deepEqual([answer.status, answer.body?.error?.code], [status, code], JSON.stringify(answer.body))
-  assert.deepEqual(answer.body, { error: { code, message: answer.body.error.message } })
-  assert.match(answer.body.error.message, /^[A-Z_a-z].+/)
-  assert.match(answer.headers.get('content-type') ?? '', /^application\/json\b/)
-  assertSecurityHeaders(answer)
-  assert.equal(answer.headers.get('cache-control'), 'no-store')
-}
-
-export function assertSecurityHeaders({ headers }: Answer): void {
-  for (const [name, value] of Object.entries(SECURITY_HEADERS)) assert.equal(headers.get(name), value, name)
-}
-
-/** Asks again and again until the result is acceptable; the test's own timeout ends a wait that is in vain. */
-export async function eventually<Result>(
-  ask: () => Promise<Result>,
-  accepts: (result: Result) => boolean,
-): Promise<Result> {
-  for (;;) {
-    const result = await ask()
-    if (accepts(result)) return result
-    await pause(20)
-  }
-}
-
-/** One statement on the database of an environment; the embedded one must not be in use by a server. */
-export async function queryDatabase(env: Environment, text: string, values: unknown[] = []) {
-  const database = await openDatabase(loadConfig(env))
-  const { rows } = await database.query({ text, values })
-  await database.close()
-  return rows as Record<string, unknown>[]
 }
 
 /** Asks the database of a server; the embedded one serves one process at a time, so that server must be closed. */
