@@ -1,0 +1,64 @@
+/** A server of somebody else: it keeps a list of notes for each user, and knows of logins only what a token tells it. */
+import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { json } from 'node:stream/consumers'
+import type { Verifier } from '../packages/verifier/src/index.ts'
+import { requireToken } from '../packages/verifier/src/node.ts'
+
+interface Note {
+  id: string
+  text: string
+}
+
+const MAX_NOTES = 50
+const MAX_NOTE_LENGTH = 200
+
+export function createNotesServer(verifier: Verifier): Server {
+  /** By user id, newest first; gone when the demo stops. */
+  const notesOf = new Map<string, Note[]>()
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const claims = await requireToken(verifier, request, response)
+    if (!claims) return // refused, and answered
+    const notes = notesOf.get(claims.sub) ?? []
+    const [, id] = /^\/notes\/([\w-]+)$/.exec(request.url ?? '') ?? []
+
+    switch (`${request.method} ${id && request.method === 'DELETE' ? '/notes/:id' : request.url}`) {
+      case 'GET /notes/claims':
+        return answer(response, 200, claims)
+      case 'GET /notes':
+        return answer(response, 200, notes)
+      case 'POST /notes': {
+        const text = await readText(request)
+        if (!text || notes.length >= MAX_NOTES)
+          return answer(response, 400, { error: 'A note has 1 to 200 characters' })
+        const note = { id: randomUUID(), text }
+        notesOf.set(claims.sub, [note, ...notes])
+        return answer(response, 201, note)
+      }
+      case 'DELETE /notes/:id':
+        notesOf.set(
+          claims.sub,
+          notes.filter((note) => note.id !== id),
+        )
+        return answer(response, 204)
+      default:
+        return answer(response, 404, { error: 'There is no such path' })
+    }
+  }
+
+  return createServer((request, response) => {
+    serve(request, response).catch(() => response.destroy())
+  })
+}
+
+async function readText(request: IncomingMessage): Promise<string | undefined> {
+  const body = (await json(request).catch(() => undefined)) as { text?: unknown } | undefined
+  const text = typeof body?.text === 'string' ? body.text.trim() : ''
+  return text.length <= MAX_NOTE_LENGTH ? text : undefined
+}
+
+function answer(response: ServerResponse, status: number, body?: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' })
+  response.end(body && JSON.stringify(body))
+}

@@ -1,0 +1,99 @@
+/**
+ * Passes requests on to the servers behind the page's origin. On the way to the module it can do, for the demo only, what
+ * thieves and bad networks do: it knows used refresh tokens, and loses answers. The module has none of this.
+ */
+import { request as ask, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { buffer } from 'node:stream/consumers'
+
+const REFRESH = '/auth/token/refresh'
+/** Under /auth, since that is the path of the cookie. */
+const DEMO_ONLY = '/auth/demo-only/'
+
+interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+/** `lose`: nothing of the answer counts, its cookie neither. `cut`: the cookie arrives, and half of the body. */
+type Fault = 'lose' | 'cut'
+
+export function createAuthProxy(target: string) {
+  /** By session: what goes wrong with its next refresh, and the token that its last refresh used up. */
+  const faults = new Map<string, Fault>()
+  const usedTokens = new Map<string, string>()
+
+  return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const path = request.url ?? ''
+    const token = refreshTokenIn(request.headers)
+    const session = token && sessionOf(token)
+    if (path.startsWith(DEMO_ONLY)) return answerDemoOnly(path.slice(DEMO_ONLY.length), session, response)
+
+    const answer = await forward(target, request)
+    if (path !== REFRESH || !session || answer.status !== 200) return send(response, answer)
+    if (token !== refreshTokenIn({ cookie: answer.headers['set-cookie']?.[0] })) usedTokens.set(session, token)
+    const fault = faults.get(session)
+    faults.delete(session)
+    if (fault) breakOff(response, answer, fault)
+    else send(response, answer)
+  }
+
+  async function answerDemoOnly(name: string, session: string | undefined, response: ServerResponse): Promise<void> {
+    if (name === 'lose-next-answer' && session) faults.set(session, 'lose')
+    else if (name === 'cut-next-answer' && session) faults.set(session, 'cut')
+    else if (name === 'replay-used-token' && session && usedTokens.has(session)) {
+      const replayed = await fetch(target + REFRESH, {
+        method: 'POST',
+        headers: { cookie: `refresh_token=${usedTokens.get(session)}` },
+      })
+      const { error } = (await replayed.json()) as { error?: { code: string } }
+      // Not with the status itself: what is told here is what the thief was told.
+      return void response
+        .writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+        .end(JSON.stringify({ status: replayed.status, code: error?.code }))
+    } else return void response.writeHead(409).end()
+    response.writeHead(204).end()
+  }
+}
+
+export async function passOn(target: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  send(response, await forward(target, request))
+}
+
+/** The Host stays as it came, so the module sees the page's own origin. */
+function forward(target: string, request: IncomingMessage): Promise<Answer> {
+  const { hostname, port } = new URL(target)
+  const { method, url, headers } = request
+  return new Promise((resolve, reject) => {
+    const outgoing = ask({ hostname, port, method, path: url, headers } as object, (incoming) => {
+      const { statusCode: status = 502, headers } = incoming
+      buffer(incoming).then((body) => resolve({ status, headers: endToEnd(headers), body }), reject)
+    })
+    request.pipe(outgoing.on('error', reject))
+  })
+}
+
+/** Without what concerns one connection alone (RFC 9110, section 7.6.1). */
+function endToEnd({ connection, 'keep-alive': _, 'transfer-encoding': __, ...headers }: IncomingHttpHeaders) {
+  return headers
+}
+
+function send(response: ServerResponse, { status, headers, body }: Answer): void {
+  response.writeHead(status, headers).end(body)
+}
+
+/** The head is always sent: a browser that got nothing at all may repeat the request without telling the page. */
+function breakOff(response: ServerResponse, { status, headers, body }: Answer, fault: Fault): void {
+  const { 'set-cookie': cookie, ...others } = headers
+  response.writeHead(status, { ...others, ...(fault === 'cut' && { 'set-cookie': cookie }) })
+  response.write(body.subarray(0, body.length / 2), () => setTimeout(() => response.destroy(), 50))
+}
+
+function refreshTokenIn({ cookie }: { cookie?: string | undefined }): string | undefined {
+  return /(?:^|; )refresh_token=([\w-]{64})/.exec(cookie ?? '')?.[1]
+}
+
+/** The first 16 bytes of a refresh token are the same for the whole session. */
+function sessionOf(token: string): string {
+  return Buffer.from(token, 'base64url').subarray(0, 16).toString('hex')
+}

@@ -1,0 +1,133 @@
+/** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
+import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { stripTypeScriptTypes } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { createVerifier } from '../packages/verifier/src/index.ts'
+import { loadConfig } from '../src/config.ts'
+import { buildApp } from '../src/main.ts'
+import { createNotesServer } from './notes.ts'
+import { createAuthProxy, passOn } from './proxy.ts'
+
+const REPOSITORY = join(import.meta.dirname, '..')
+
+const SETTINGS = {
+  AUTH_REFRESH_TRANSPORT: 'cookie',
+  AUTH_COOKIE_SECURE: 'false', // the page is served by plain HTTP, which browsers trust on loopback
+  AUTH_ACCESS_TTL_SEC: '120', // short enough to watch it end
+  AUTH_RATE_LIMIT_LOGIN: '100',
+  AUTH_RATE_LIMIT_REGISTER: '100',
+  AUTH_RATE_LIMIT_REFRESH: '100',
+}
+
+const PAGE_HEADERS = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; '),
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-cache',
+}
+
+export interface Demo {
+  url: string
+  close(): Promise<void>
+}
+
+/**
+ * @param folder where database and keys are kept
+ * @param port 0 takes any free one
+ */
+export async function startDemo({ folder, port }: { folder: string; port: number }): Promise<Demo> {
+  const keysDir = join(folder, 'keys')
+  const notesKeysDir = join(folder, 'notes-keys')
+  await mkdir(notesKeysDir, { recursive: true })
+
+  const auth = await buildApp(
+    loadConfig({ ...SETTINGS, AUTH_DATA_DIR: join(folder, 'database'), AUTH_KEYS_DIR: keysDir }),
+  )
+  const authUrl = await auth.listen({ host: '127.0.0.1', port: 0 })
+
+  await copyEncryptionKeys(keysDir, notesKeysDir)
+  const verifier = createVerifier({
+    issuer: 'auth-mvp',
+    audience: 'auth-mvp-clients',
+    jwksUrl: `${authUrl}/.well-known/jwks.json`,
+    keysDir: notesKeysDir,
+  })
+  const notes = createNotesServer(verifier)
+  const notesUrl = await listen(notes, 0)
+
+  const passToAuth = createAuthProxy(authUrl)
+  const front = createServer((request, response) => {
+    route(request, response).catch((error) => {
+      console.error(error)
+      response.destroy()
+    })
+  })
+
+  async function route(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+    const path = request.url?.split('?')[0] ?? '/'
+    if (/^\/(auth|\.well-known)\//.test(path)) return passToAuth(request, response)
+    if (/^\/notes(\/|$)/.test(path)) return passOn(notesUrl, request, response)
+    const file = await readPageFile(path)
+    if (!file) return response.writeHead(404, PAGE_HEADERS).end()
+    return response.writeHead(200, { ...PAGE_HEADERS, 'content-type': file.type }).end(file.content)
+  }
+
+  return {
+    url: await listen(front, port),
+    async close() {
+      for (const server of [front, notes]) {
+        server.close()
+        server.closeAllConnections()
+      }
+      await auth.close()
+    },
+  }
+}
+
+/** A resource server gets the keys that decrypt and no others: with a signing key it could make tokens itself. */
+async function copyEncryptionKeys(from: string, to: string): Promise<void> {
+  for (const name of await readdir(from))
+    if (/^enc-.*\.json$/.test(name)) await copyFile(join(from, name), join(to, name))
+}
+
+const PUBLIC_FILES: Record<string, { name: string; type: string }> = {
+  '/': { name: 'index.html', type: 'text/html; charset=utf-8' },
+  '/style.css': { name: 'style.css', type: 'text/css; charset=utf-8' },
+  '/icon.svg': { name: 'icon.svg', type: 'image/svg+xml' },
+}
+
+/** The page's TypeScript, and the client package's, become JavaScript by leaving the types out. */
+async function readPageFile(path: string): Promise<{ type: string; content: string } | undefined> {
+  const file = PUBLIC_FILES[path]
+  if (file) return { type: file.type, content: await readFile(join(import.meta.dirname, 'public', file.name), 'utf8') }
+  if (!/^\/(demo|packages\/client)\/src\/[a-z_]+\.ts$/.test(path)) return undefined
+  const source = await readFile(join(REPOSITORY, path), 'utf8').catch(() => undefined)
+  return source === undefined
+    ? undefined
+    : { type: 'text/javascript; charset=utf-8', content: stripTypeScriptTypes(source) }
+}
+
+function listen(server: Server, port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  })
+}
+
+if (import.meta.main) {
+  const port = Number(process.env.PORT ?? 4000)
+  const demo = await startDemo({ folder: join(import.meta.dirname, 'data'), port })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => demo.close())
+  console.log(`Open ${demo.url} in a browser`)
+}
