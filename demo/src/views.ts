@@ -10,8 +10,8 @@ export interface Note {
   text: string
 }
 
-const MAX_ROWS = 30
-const LONGEST_SHOWN = 48
+const MAX_ROWS = 12
+const LONGEST_SHOWN = 24
 
 export function showStatus(text: string, mood: Mood = 'good'): void {
   const status = find('status', HTMLElement)
