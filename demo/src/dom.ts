@@ -17,13 +17,19 @@ export function create<Name extends keyof HTMLElementTagNameMap>(
   return element
 }
 
+/** Text that a narrow column may break after each slash and underscore. */
+export function breakable(text: string): DocumentFragment {
+  const fragment = document.createDocumentFragment()
+  for (const part of text.split(/(?<=[/_])/)) fragment.append(part, create('wbr'))
+  return fragment
+}
+
 /** Fills a description list. Values of this session alone are marked, for the test that takes the picture. */
 export function fillFacts(list: HTMLElement, facts: Record<string, unknown>, varying: string[] = []): void {
   list.replaceChildren(
     ...Object.entries(facts).flatMap(([name, value]) => {
-      const text = String(value)
-      const description = create('dd', { title: text }, text)
-      description.toggleAttribute('data-varies', varying.includes(name))
+      const description = create('dd', {}, String(value))
+      if (varying.includes(name)) description.dataset.varies = name
       return [create('dt', {}, name), description]
     }),
   )

@@ -42,7 +42,8 @@ auth.onAuthChange(({ isLoggedIn, reason }) => {
 
 async function enter(): Promise<void> {
   views.showUser(await auth.me())
-  await Promise.all([showToken(), loadNotes()])
+  await showToken()
+  await loadNotes()
 }
 
 const form = find('credentials', HTMLFormElement)
@@ -229,6 +230,7 @@ function explain(error: unknown): string {
 }
 
 async function start(): Promise<void> {
+  views.showState('offline')
   if ((await auth.getAccessToken()) !== null) return
   showState(false)
   views.showStatus('Create an account, or log in if you have one.')

@@ -1,5 +1,5 @@
 /** Shows what happened: one function for each part of the page. */
-import { create, fillFacts, find } from './dom.ts'
+import { breakable, create, fillFacts, find } from './dom.ts'
 import type { Anatomy } from './token.ts'
 import type { Exchange } from './wire.ts'
 
@@ -10,7 +10,7 @@ export interface Note {
   text: string
 }
 
-const MAX_ROWS = 12
+const MAX_ROWS = 9
 const LONGEST_SHOWN = 24
 
 export function showStatus(text: string, mood: Mood = 'good'): void {
@@ -25,16 +25,16 @@ export function showState(state: 'in' | 'out' | 'offline'): void {
   pill.textContent = { in: 'Logged in', out: 'Logged out', offline: 'Offline' }[state]
 }
 
-/** Shows what is for those who are logged in, or for those who are not, and keeps the keyboard where something is. */
+/** Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its heading. */
 export function showSignedIn(isSignedIn: boolean): void {
-  const isFocusLost = document.activeElement?.closest('.signed-in, .signed-out') !== null
+  const vanishing = document.activeElement?.closest(isSignedIn ? '.signed-out' : '.signed-in')
   for (const element of document.querySelectorAll<HTMLElement>('.signed-in')) element.hidden = !isSignedIn
   for (const element of document.querySelectorAll<HTMLElement>('.signed-out')) element.hidden = isSignedIn
-  if (isFocusLost) find('account-title', HTMLElement).focus()
+  vanishing?.closest('section')?.querySelector('h2')?.focus()
 }
 
 export function showUser({ id, email, email_verified }: { id: string; email: string; email_verified: boolean }): void {
-  fillFacts(find('user', HTMLElement), { email, id, verified: email_verified ? 'yes' : 'not yet' }, ['id'])
+  fillFacts(find('user', HTMLElement), { email, id, verified: email_verified ? 'yes' : 'not yet' }, ['email', 'id'])
 }
 
 export function showAnatomy({ header, parts }: Anatomy): void {
@@ -68,7 +68,12 @@ export function showSent({ sent }: Exchange): void {
   const kind = find('sent-kind', HTMLElement)
   kind.textContent = isEncrypted ? 'encrypted' : 'readable'
   kind.dataset.mood = isEncrypted ? 'good' : 'warn'
-  find('sent-body', HTMLElement).textContent = JSON.stringify(JSON.parse(sent), shorten, 2)
+  const body = JSON.parse(sent)
+  find('sent-body', HTMLElement).textContent = JSON.stringify(
+    body,
+    (_name, value) => (isEncrypted ? shorten(value) : value),
+    2,
+  )
   find('sent', HTMLElement).hidden = false
 }
 
@@ -103,16 +108,16 @@ export function showExchange(exchange: Exchange): void {
   const table = find('activity', HTMLElement)
   const row = rows.get(exchange) ?? create('tr')
   const keyCell = create('td', {}, key ? `${key.slice(0, 8)}…` : '')
-  keyCell.toggleAttribute('data-varies', key !== null)
-  const answerCell = create('td', {}, outcome === 'lost' ? 'lost' : (answer ?? '…'))
+  if (key) keyCell.dataset.varies = 'key'
+  const answerCell = create('td', {}, breakable(outcome === 'lost' ? 'lost' : (answer ?? '…')))
   answerCell.dataset.mood = outcome === 'answered' ? 'good' : outcome === 'waiting' ? '' : 'bad'
-  row.replaceChildren(create('td', {}, `${method} ${path}`), keyCell, answerCell)
+  row.replaceChildren(create('td', {}, breakable(`${method} ${path}`)), keyCell, answerCell)
   if (!rows.has(exchange)) table.prepend(row)
   rows.set(exchange, row)
   while (table.children.length > MAX_ROWS) table.lastElementChild?.remove()
 }
 
-function shorten(_name: string, value: unknown): unknown {
+function shorten(value: unknown): unknown {
   if (typeof value !== 'string' || value.length <= LONGEST_SHOWN) return value
   return `${value.slice(0, LONGEST_SHOWN / 2)}… (${value.length} characters)`
 }
