@@ -1,11 +1,12 @@
 /** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
-import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
+import { watch } from 'node:fs'
+import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createVerifier } from '../packages/verifier/src/index.ts'
-import { loadConfig } from '../src/config.ts'
+import { loadConfig, StartError } from '../src/config.ts'
 import { buildApp } from '../src/main.ts'
 import { createNotesServer } from './notes.ts'
 import { createAuthProxy, passOn } from './proxy.ts'
@@ -42,32 +43,38 @@ export interface Demo {
   close(): Promise<void>
 }
 
-/**
- * @param folder where database and keys are kept
- * @param port 0 takes any free one
- */
-export async function startDemo({ folder, port }: { folder: string; port: number }): Promise<Demo> {
-  const keysDir = join(folder, 'keys')
-  const notesKeysDir = join(folder, 'notes-keys')
-  await mkdir(notesKeysDir, { recursive: true })
+export interface DemoOptions {
+  /** Where database and keys are kept; made when it is missing. */
+  folder: string
+  /** 0 takes any free one. */
+  port: number
+  /** More settings of the module, by the names of its environment variables. */
+  settings?: Record<string, string>
+}
 
-  const auth = await buildApp(
-    loadConfig({ ...SETTINGS, AUTH_DATA_DIR: join(folder, 'database'), AUTH_KEYS_DIR: keysDir }),
-  )
+/** @throws {Error} with `syscall` for a port that cannot be had, StartError for a folder that cannot be used */
+export async function startDemo({ folder, port, settings = {} }: DemoOptions): Promise<Demo> {
+  const front = createServer()
+  const url = await listen(front, port) // first, so that a port that is taken stops everything else
+
+  const keysDir = join(folder, 'keys')
+  const directories = { AUTH_DATA_DIR: join(folder, 'database'), AUTH_KEYS_DIR: keysDir }
+  const auth = await buildApp(loadConfig({ ...SETTINGS, ...settings, ...directories }))
   const authUrl = await auth.listen({ host: '127.0.0.1', port: 0 })
 
-  await copyEncryptionKeys(keysDir, notesKeysDir)
+  const notesKeys = await shareEncryptionKeys(keysDir, join(folder, 'notes-keys'))
   const verifier = createVerifier({
     issuer: 'auth-mvp',
     audience: 'auth-mvp-clients',
     jwksUrl: `${authUrl}/.well-known/jwks.json`,
-    keysDir: notesKeysDir,
+    keysDir: notesKeys.directory,
+    cooldownSeconds: 1, // a key that came into use at once is missed for so long only
   })
   const notes = createNotesServer(verifier)
   const notesUrl = await listen(notes, 0)
 
   const passToAuth = createAuthProxy(authUrl)
-  const front = createServer((request, response) => {
+  front.on('request', (request, response) => {
     route(request, response).catch((error) => {
       console.error(error)
       response.destroy()
@@ -84,8 +91,9 @@ export async function startDemo({ folder, port }: { folder: string; port: number
   }
 
   return {
-    url: await listen(front, port),
+    url,
     async close() {
+      notesKeys.close()
       for (const server of [front, notes]) {
         server.close()
         server.closeAllConnections()
@@ -95,10 +103,25 @@ export async function startDemo({ folder, port }: { folder: string; port: number
   }
 }
 
-/** A resource server gets the keys that decrypt and no others: with a signing key it could make tokens itself. */
-async function copyEncryptionKeys(from: string, to: string): Promise<void> {
-  for (const name of await readdir(from))
-    if (/^enc-.*\.json$/.test(name)) await copyFile(join(from, name), join(to, name))
+/**
+ * Keeps a folder for a resource server, with the keys that decrypt and no others: with a signing key it could make tokens
+ * itself. As keys rotate the folder follows.
+ */
+async function shareEncryptionKeys(keysDir: string, directory: string) {
+  async function share(): Promise<void> {
+    const names = (await readdir(keysDir)).filter((name) => /^enc-.*\.json$/.test(name))
+    const shared = await readdir(directory)
+    for (const name of names) if (!shared.includes(name)) await link(join(keysDir, name), join(directory, name))
+    for (const name of shared) if (!names.includes(name)) await rm(join(directory, name))
+  }
+
+  await mkdir(directory, { recursive: true })
+  await share()
+  let sharing = Promise.resolve()
+  const watcher = watch(keysDir, () => {
+    sharing = sharing.then(share).catch(console.error) // what is missed now is shared at the next change
+  })
+  return { directory, close: () => watcher.close() }
 }
 
 const PUBLIC_FILES: Record<string, { name: string; type: string }> = {
@@ -125,9 +148,18 @@ function listen(server: Server, port: number): Promise<string> {
   })
 }
 
-if (import.meta.main) {
-  const port = Number(process.env.PORT ?? 4000)
-  const demo = await startDemo({ folder: join(import.meta.dirname, 'data'), port })
+async function start(): Promise<void> {
+  const port = Number(process.env.PORT || 4000)
+  const folder = process.argv[2] ?? join(import.meta.dirname, 'data')
+  const demo = await startDemo({ folder, port })
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => demo.close())
-  console.log(`Open ${demo.url} in a browser`)
+  console.log(`Open ${demo.url} in a browser. Ctrl-C ends the demo.`)
 }
+
+if (import.meta.main)
+  await start().catch((error) => {
+    if (error.code === 'EADDRINUSE')
+      console.error(`Port ${error.port} is taken. Choose another: PORT=4001 npm run demo`)
+    else console.error(error instanceof StartError || 'code' in error ? error.message : error)
+    process.exit(1)
+  })
