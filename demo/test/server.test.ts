@@ -1,0 +1,87 @@
+/** The demo as a program, and what it serves beside the page. */
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { isDeepStrictEqual, promisify } from 'node:util'
+import { call, newCredentials } from '../../test/support/server.ts'
+import { until } from '../../test/support/wait.ts'
+import { startDemo } from '../server.ts'
+import { anatomyOf } from '../src/token.ts'
+
+const run = promisify(execFile)
+
+const PROGRAM = join(import.meta.dirname, '../server.ts')
+const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
+/** Short, so that servers look at the keys often. */
+const SETTINGS = { AUTH_JWKS_CACHE_TTL_SEC: '1', AUTH_BCRYPT_ROUNDS: '4', AUTH_RATE_LIMIT_LOGIN: '0' }
+
+suite('the demo', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'cerrojo-demo-'))
+  after(() => rm(root, { recursive: true, force: true, maxRetries: 10 }))
+
+  test('names its page, serves it, and ends on Ctrl-C', async (t) => {
+    const demo = spawn(process.execPath, [PROGRAM, join(root, 'program')], { env: { ...process.env, PORT: '0' } })
+    t.after(() => demo.kill('SIGKILL'))
+    let output = ''
+    for (const stream of [demo.stdout, demo.stderr]) stream.on('data', (chunk) => (output += chunk))
+    await until('the address', () => output.includes('Ctrl-C'))
+    const [address = ''] = /http:\S+/.exec(output) ?? []
+    const response = await fetch(address)
+    assert.match(await response.text(), /<h1>Cerrojo<\/h1>/)
+    assert.match(response.headers.get('content-security-policy') ?? '', /^default-src 'none'; script-src 'self'/)
+    demo.kill('SIGINT')
+    assert.deepEqual(await once(demo, 'exit'), [0, null])
+    assert.equal(output.trim(), `Open ${address} in a browser. Ctrl-C ends the demo.`)
+  })
+
+  test('says so when its port is taken', async (t) => {
+    const other = createServer().listen(0, '127.0.0.1')
+    t.after(() => other.close())
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    const env = { ...process.env, PORT: String(port) }
+    await assert.rejects(run(process.execPath, [PROGRAM, join(root, 'no port')], { env }), {
+      code: 1,
+      stderr: `Port ${port} is taken. Choose another: PORT=4001 npm run demo\n`,
+    })
+  })
+
+  test('gives notes the keys that decrypt, no others, and new ones as they are made', async (t) => {
+    const folder = join(root, 'rotation')
+    const demo = await startDemo({ folder, port: 0, settings: SETTINGS })
+    t.after(() => demo.close())
+    const keysDir = join(folder, 'keys')
+    const rotate = (...options: string[]) =>
+      run(process.execPath, [COMMAND, 'keys', 'rotate', '--use', 'enc', ...options], {
+        cwd: folder,
+        env: { ...process.env, ...SETTINGS, AUTH_KEYS_DIR: keysDir },
+      })
+    const areShared = async () => {
+      const isForNotes = (name: string) => name.startsWith('enc-')
+      const [made, shared] = await Promise.all([keysDir, join(folder, 'notes-keys')].map((path) => readdir(path)))
+      return isDeepStrictEqual(made?.filter(isForNotes).sort(), shared?.sort())
+    }
+    assert.ok(await areShared())
+
+    const credentials = newCredentials()
+    await call(demo.url, 'POST', '/auth/register', { body: credentials })
+    /** @returns the id of the key that encrypted the token */
+    const noteWithNewToken = async () => {
+      const { body } = await call(demo.url, 'POST', '/auth/login', { body: credentials })
+      const headers = { authorization: `Bearer ${body.access_token}` }
+      assert.equal((await call(demo.url, 'GET', '/notes', { headers })).status, 200)
+      return anatomyOf(body.access_token).header.kid
+    }
+    const firstKey = await noteWithNewToken()
+    await rotate()
+    await until('a token of the next key', async () => (await noteWithNewToken()) !== firstKey)
+    await rotate('--now')
+    await until('the old keys to go', areShared)
+  })
+})

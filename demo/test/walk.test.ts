@@ -1,0 +1,131 @@
+/** Everything that a visitor can do, from the first account to the last logout. */
+import assert from 'node:assert/strict'
+import type { Page } from 'playwright-core'
+import { fact, fillIn, inChromium, keysOf, loggedIn, loggedOut, press, REFRESH, status } from './support/visitor.ts'
+
+inChromium('a visitor', (visit) => {
+  const wrongPassword = /^\/auth\/login: .* status of 401/
+  visit('walks through the whole page', { causes: [wrongPassword] }, async (visitor) => {
+    const { credentials } = visitor
+    const tab = await visitor.open()
+    await loggedOut(tab)
+
+    await fillIn(tab, credentials)
+    await press(tab, 'Create account')
+    await status(tab, 'The account is made.')
+    assert.deepEqual(JSON.parse(await sent(tab, 'readable')), credentials)
+
+    await fillIn(tab, { ...credentials, password: 'not the password 1' })
+    await press(tab, 'Log in')
+    await status(tab, 'The email or the password is wrong.')
+
+    await fillIn(tab, credentials)
+    await tab.getByRole('switch', { name: 'Encrypt before sending' }).check()
+    await press(tab, 'Log in')
+    await loggedIn(tab)
+    const encrypted = await sent(tab, 'encrypted')
+    assert.deepEqual(Object.keys(JSON.parse(encrypted).__front_enc__), ['kid', 'alg', 'enc', 'cek', 'iv', 'ct'])
+    const body = visitor.of('/auth/login').at(-1)?.postData() ?? ''
+    for (const text of [encrypted, body])
+      for (const secret of Object.values(credentials)) assert.ok(!text.includes(secret))
+
+    await press(tab, 'Who am I?')
+    await status(tab, `You are ${credentials.email}, says the server.`)
+    assert.equal(await fact(tab, 'user', 'email'), credentials.email)
+    assert.equal(await tab.getByLabel('Password').inputValue(), '', 'the password does not stay')
+
+    assert.equal(await fact(tab, 'header', 'alg'), 'ECDH-ES+A256KW')
+    assert.equal(await fact(tab, 'header', 'cty'), 'JWT')
+    assert.equal(await fact(tab, 'claims', 'sub'), await fact(tab, 'user', 'id'))
+    assert.equal(await tab.locator('#parts li').count(), 5)
+    const first = await fact(tab, 'header', 'jti')
+    assert.equal(await fact(tab, 'claims', 'jti'), first)
+    await timeLeftBelow(tab, 120)
+
+    await press(tab, 'Refresh now')
+    await status(tab, 'There is a new access token')
+    assert.notEqual(await fact(tab, 'header', 'jti'), first)
+    assert.equal(await fact(tab, 'claims', 'jti'), await fact(tab, 'header', 'jti'))
+
+    await tab.getByLabel('New note').fill('<b>Buy milk</b>')
+    await press(tab, 'Add note')
+    assert.deepEqual(await notesIn(tab), ['<b>Buy milk</b>'])
+    await tab.getByRole('button', { name: 'Delete the note: <b>Buy milk</b>' }).click()
+    await status(tab, 'The note is deleted.')
+    assert.deepEqual(await notesIn(tab), [])
+
+    await press(tab, 'Log out')
+    await loggedOut(tab)
+    assert.equal(await tab.locator('#sent').isVisible(), false)
+    assert.deepEqual(await visitor.context.cookies(`${tab.url()}auth/`), [])
+  })
+
+  visit('loses the answer of a refresh, and the retry succeeds', { causes: [lost] }, async (visitor) => {
+    const tab = await visitor.enter()
+    const session = await fact(tab, 'claims', 'sid')
+    await press(tab, 'Drop the answer of a refresh')
+    await status(tab, 'An answer was lost, and the retry succeeded.')
+    assert.equal((await stepsIn(tab)).length, 3)
+    const [key, again] = await keysOf(visitor.of(REFRESH))
+    assert.ok(key)
+    assert.equal(key, again)
+
+    await press(tab, 'Who am I?')
+    await status(tab, visitor.credentials.email)
+    assert.equal(await fact(tab, 'claims', 'sid'), session)
+  })
+
+  const refused = /^\/auth\/(me|token\/refresh): .* status of 401/
+  visit('replays a used refresh token, and the session is revoked', { causes: [refused] }, async (visitor) => {
+    const tab = await visitor.enter()
+    await press(tab, 'Replay a used refresh token')
+    await loggedOut(tab)
+    await status(tab, 'AUTH_TOKEN_REVOKED')
+    await tab.locator('#steps li').nth(3).waitFor()
+    assert.match((await stepsIn(tab))[1] ?? '', /A thief .* 401 AUTH_TOKEN_REVOKED/)
+    assert.equal(await tab.evaluate(() => document.activeElement?.id), 'trouble-title', 'the eye stays on the story')
+
+    await fillIn(tab, visitor.credentials)
+    await press(tab, 'Log in')
+    await loggedIn(tab)
+  })
+
+  visit('finds the notes of one account in no other', {}, async (visitor, { demo }) => {
+    const tab = await visitor.enter()
+    await tab.getByLabel('New note').fill('Mine')
+    await press(tab, 'Add note')
+    await press(tab, 'Log out')
+    await loggedOut(tab)
+    await fillIn(tab, { ...visitor.credentials, email: `other-${visitor.credentials.email}` })
+    await press(tab, 'Create account')
+    await press(tab, 'Log in')
+    await loggedIn(tab)
+    assert.deepEqual(await notesIn(tab), [])
+    for (const path of ['/notes', '/notes/claims']) assert.equal((await fetch(demo.url + path)).status, 401)
+  })
+})
+
+/** The head of the answer came, and half of the body. */
+const lost = /^\/auth\/token\/refresh: .*ERR_CONTENT_LENGTH_MISMATCH/
+
+async function sent(tab: Page, kind: 'readable' | 'encrypted'): Promise<string> {
+  await tab.locator('#sent-kind').filter({ hasText: kind }).waitFor()
+  return (await tab.locator('#sent-body').textContent()) as string
+}
+
+async function notesIn(tab: Page): Promise<string[]> {
+  await tab.locator('#notes li').first().waitFor()
+  return tab.locator('#notes li:not(.empty) span').allTextContents()
+}
+
+function stepsIn(tab: Page): Promise<string[]> {
+  return tab.locator('#steps li').allTextContents()
+}
+
+/** Waits until the time left has gone down. */
+async function timeLeftBelow(tab: Page, seconds: number): Promise<void> {
+  await tab.waitForFunction((seconds) => {
+    const [minutes, rest] = (document.querySelector('#time-left')?.textContent ?? '').split(':').map(Number)
+    return Number(minutes) * 60 + Number(rest) < seconds
+  }, seconds)
+}
