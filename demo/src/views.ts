@@ -30,6 +30,8 @@ export function showSignedIn(isSignedIn: boolean): void {
   const vanishing = document.activeElement?.closest(isSignedIn ? '.signed-out' : '.signed-in')
   for (const element of document.querySelectorAll<HTMLElement>('.signed-in')) element.hidden = !isSignedIn
   for (const element of document.querySelectorAll<HTMLElement>('.signed-out')) element.hidden = isSignedIn
+  // What belongs to one user is not there for a moment when the next one logs in.
+  if (!isSignedIn) for (const list of document.querySelectorAll('.signed-in :is(dl, ol, ul)')) list.replaceChildren()
   vanishing?.closest('section')?.querySelector('h2')?.focus()
 }
 

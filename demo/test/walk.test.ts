@@ -96,6 +96,7 @@ inChromium('a visitor', (visit) => {
     await press(tab, 'Add note')
     await press(tab, 'Log out')
     await loggedOut(tab)
+    assert.doesNotMatch(await tab.content(), /Mine/)
     await fillIn(tab, { ...visitor.credentials, email: `other-${visitor.credentials.email}` })
     await press(tab, 'Create account')
     await press(tab, 'Log in')

@@ -33,16 +33,13 @@ const executablePath = folders.map((folder) => join(folder, 'chromium')).find((p
 
 export interface Place {
   demo: Demo
-  folder: string
   browser: Browser
 }
 
 export interface Visitor {
   context: BrowserContext
   credentials: { email: string; password: string }
-  /** Every request of all tabs so far, oldest first. */
-  requests: Request[]
-  /** Those of one path. */
+  /** The requests of all tabs so far to one path, oldest first. */
   of(path: string): Request[]
   /** Opens the page in a new tab, and waits until it knows whether somebody is logged in. */
   open(): Promise<Page>
@@ -55,18 +52,14 @@ interface VisitOptions extends BrowserContextOptions {
   causes?: RegExp[]
 }
 
+type Visit = (name: string, options: VisitOptions, body: (visitor: Visitor, place: Place) => Promise<void>) => void
+
 /** Tests that share one demo and one browser; skipped where there is no Chromium. */
-export function inChromium(
-  name: string,
-  define: (
-    visit: (name: string, options: VisitOptions, body: (visitor: Visitor, place: Place) => Promise<void>) => void,
-  ) => void,
-  settings: Record<string, string> = {},
-): void {
+export function inChromium(name: string, define: (visit: Visit) => void): void {
   suite(name, { skip: !executablePath && 'there is no chromium on the PATH' }, async () => {
     if (!executablePath) return
     const folder = await mkdtemp(join(tmpdir(), 'cerrojo-demo-'))
-    const demo = await startDemo({ folder, port: 0, settings: { ...SETTINGS, ...settings } })
+    const demo = await startDemo({ folder, port: 0, settings: SETTINGS })
     const browser = await chromium.launch({
       executablePath,
       args: ['--no-sandbox', '--disable-background-networking'],
@@ -76,11 +69,9 @@ export function inChromium(
       await demo.close()
       await rm(folder, { recursive: true, force: true, maxRetries: 10 })
     })
-    const place = { demo, folder, browser }
+    const place = { demo, browser }
     define((name, options, body) => {
-      test(name, async () => {
-        await withVisitor(place, options, body)
-      })
+      test(name, () => withVisitor(place, options, body))
     })
   })
 }
@@ -106,7 +97,6 @@ export async function withVisitor(
   const visitor: Visitor = {
     context,
     credentials,
-    requests,
     of: (path) => requests.filter((request) => new URL(request.url()).pathname === path),
     async open() {
       const tab = await context.newPage()
@@ -152,7 +142,8 @@ export async function status(tab: Page, text: string | RegExp): Promise<void> {
 /** Waits until the page shows everything that it shows after a login. */
 export async function loggedIn(tab: Page): Promise<void> {
   await tab.locator('#state').filter({ hasText: 'Logged in' }).waitFor()
-  await tab.locator('#claims dd, #user dd').nth(9).waitFor()
+  await tab.locator('#user dd').last().waitFor()
+  await tab.locator('#claims dd').last().waitFor()
   await tab.locator('#notes li').first().waitFor()
 }
 
