@@ -1,9 +1,10 @@
 /** Access tokens, signed and then encrypted (nested JWT, RFC 7519), and what a browser encrypted for us. */
 import { randomUUID } from 'node:crypto'
-import { base64url, CompactEncrypt, type CryptoKey, compactDecrypt, errors, jwtVerify, SignJWT } from 'jose'
+import { base64url, type CryptoKey, compactDecrypt, errors, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import type { Session } from '../models/refresh_token.ts'
 import { AuthError } from '../models/types.ts'
+import { encryptCompact, signCompact } from './jose_writer.ts'
 import type { KeyStore, KeyUse } from './jwks.ts'
 
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
@@ -24,12 +25,13 @@ export async function issueAccessToken(keys: KeyStore, config: Config, session: 
   const exp = iat + config.accessTtlSeconds
   const copied = { iss: config.issuer, aud: config.audience, iat, exp, jti: randomUUID() }
 
-  const jws = await new SignJWT({ sub: session.user_id, sid: session.id, ...copied })
-    .setProtectedHeader({ alg: signing.alg, typ: 'at+jwt', kid: signing.kid })
-    .sign(signing.privateKey)
-  return new CompactEncrypt(Buffer.from(jws))
-    .setProtectedHeader({ alg: encryption.alg, enc: 'A256GCM', cty: 'JWT', kid: encryption.kid, ...copied })
-    .encrypt(encryption.publicKey)
+  const jws = signCompact(
+    { alg: signing.alg, typ: 'at+jwt', kid: signing.kid },
+    { sub: session.user_id, sid: session.id, ...copied },
+    signing.privateKey,
+  )
+  const header = { alg: encryption.alg, enc: 'A256GCM', cty: 'JWT', kid: encryption.kid, ...copied }
+  return encryptCompact(header, jws, encryption.publicKey)
 }
 
 /**
