@@ -11,6 +11,7 @@ import type { AuthContext } from './service/auth.ts'
 import { openKeyStore } from './utils/jwks.ts'
 import { createRateLimits } from './utils/rate_limits.ts'
 import { createPasswords } from './utils/security.ts'
+import { createVerifiedTokens } from './utils/verified_tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000
@@ -44,7 +45,9 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   })
   app.addHook('onClose', () => database.close())
   const limits = createRateLimits(config, database)
-  const context: AuthContext = { config, database, keys, limits, passwords: createPasswords(config) }
+  const passwords = createPasswords(config)
+  const verifiedTokens = createVerifiedTokens(keys, config)
+  const context: AuthContext = { config, database, keys, limits, passwords, verifiedTokens }
 
   registerErrorAnswers(app, limits)
   await registerGuard(app, config)

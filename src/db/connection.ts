@@ -56,7 +56,12 @@ async function openPostgres(connectionString: string, max: number, queryTimeoutM
     ...{ connectionTimeoutMillis: TIMEOUT_MS, query_timeout: queryTimeoutMs },
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
-  const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
+  const names = new Map<string, string>()
+  const run: RunStatement = (text, values) => {
+    const name = names.get(text) ?? sha256(text).toString('base64url')
+    names.set(text, name)
+    return pool.query({ name, text, values })
+  }
   return { isEmbedded: false, ...statements(run), close: () => pool.end() }
 }
 

@@ -40,17 +40,17 @@ export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): 
     return answerError(refusal ?? error, request, reply)
   })
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
-      throw routeError(400, 'The Host header is missing')
+      return done(routeError(400, 'The Host header is missing'))
     const isPreflight = request.routeOptions.url === '*'
-    if (!request.is404 && !isPreflight) return
+    if (!request.is404 && !isPreflight) return done()
     const url = request.url.split('?')[0] as string
     const allowed = METHODS.filter((method) => app.hasRoute({ method, url }))
-    if (allowed.length === 0) throw routeError(404, 'There is no such path')
-    if (isPreflight) return
+    if (allowed.length === 0) return done(routeError(404, 'There is no such path'))
+    if (isPreflight) return done()
     reply.header('allow', allowed.join(', '))
-    throw routeError(405, 'The path does not take this method')
+    done(routeError(405, 'The path does not take this method'))
   })
 }
 

@@ -19,8 +19,9 @@ const COOKIE_NAME = 'refresh_token'
 const NOT_JSON = '{'
 
 export async function registerGuard(app: FastifyInstance, config: Config): Promise<void> {
-  app.addHook('onRequest', async (_request, reply) => {
+  app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(SECURITY_HEADERS)
+    done()
   })
   // JSON and nothing else. What is not UTF-8 (RFC 8259, section 8.1) must not pass: it would make passwords equal.
   const parseJson = app.getDefaultJsonParser('remove', 'remove')

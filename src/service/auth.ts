@@ -5,7 +5,7 @@ import type { Database } from '../db/connection.ts'
 import type { Session } from '../models/refresh_token.ts'
 import { AuthError, type Client, type Tokens } from '../models/types.ts'
 import type { PublicUser } from '../models/user.ts'
-import { issueAccessToken, verifyAccessToken } from '../utils/crypto.ts'
+import { issueAccessToken } from '../utils/crypto.ts'
 import type { KeyStore } from '../utils/jwks.ts'
 import type { RateLimits } from '../utils/rate_limits.ts'
 import {
@@ -16,6 +16,7 @@ import {
   refuseReplay,
 } from '../utils/security.ts'
 import * as refreshTokens from '../utils/tokens.ts'
+import type { VerifiedTokens } from '../utils/verified_tokens.ts'
 
 /** What the service works with; made once, at the start. */
 export interface AuthContext {
@@ -24,6 +25,7 @@ export interface AuthContext {
   keys: KeyStore
   limits: RateLimits
   passwords: Passwords
+  verifiedTokens: VerifiedTokens
 }
 
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
@@ -96,8 +98,8 @@ export async function logout({ database }: AuthContext, token?: string): Promise
 }
 
 /** The user that an access token stands for, as long as its session is not revoked. */
-export async function me({ config, database, keys }: AuthContext, accessToken?: string): Promise<PublicUser> {
-  const { sid, sub } = await verifyAccessToken(keys, config, accessToken)
+export async function me({ database, verifiedTokens }: AuthContext, accessToken?: string): Promise<PublicUser> {
+  const { sid, sub } = await verifiedTokens.verify(accessToken)
   const user = await db.findUserOfSession(database, sid, sub)
   if (!user) throw new AuthError('AUTH_TOKEN_REVOKED')
   return user

@@ -16,6 +16,7 @@ const DECRYPTION = { contentEncryptionAlgorithms: ['A256GCM'], maxDecompressedLe
 
 /** User id, session id and token id are UUIDs; times are in epoch seconds. */
 type AccessClaims = Record<'sub' | 'sid' | 'jti', string> & Record<'iat' | 'exp', number>
+export type VerifiedToken = Pick<AccessClaims, 'sub' | 'sid' | 'exp'> & Record<'signingKid' | 'encryptionKid', string>
 
 /** @returns a compact JWE (RFC 7516) around a compact JWS (RFC 7515) */
 export async function issueAccessToken(keys: KeyStore, config: Config, session: Session): Promise<string> {
@@ -38,26 +39,30 @@ export async function issueAccessToken(keys: KeyStore, config: Config, session: 
  * All of the contract's verification steps.
  * @throws {AuthError} AUTH_TOKEN_EXPIRED for a genuine token past its time, AUTH_TOKEN_INVALID for everything else
  */
-export async function verifyAccessToken(keys: KeyStore, config: Config, token = ''): Promise<AccessClaims> {
+export async function verifyAccessToken(keys: KeyStore, config: Config, token: string): Promise<VerifiedToken> {
   try {
     const outer = await compactDecrypt(token, (header) => keyNamedIn(header, 'enc', keys), {
       ...DECRYPTION,
       keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
     })
-    const { payload } = await jwtVerify<AccessClaims>(outer.plaintext, (header) => keyNamedIn(header, 'sig', keys), {
-      algorithms: ['ES256', 'RS256'],
-      issuer: config.issuer,
-      audience: config.audience,
-      typ: 'at+jwt',
-      clockTolerance: config.clockSkewSeconds,
-      requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
-    })
-    const { sub, sid, jti, iat } = payload
+    const { payload, protectedHeader } = await jwtVerify<AccessClaims>(
+      outer.plaintext,
+      (header) => keyNamedIn(header, 'sig', keys),
+      {
+        algorithms: ['ES256', 'RS256'],
+        issuer: config.issuer,
+        audience: config.audience,
+        typ: 'at+jwt',
+        clockTolerance: config.clockSkewSeconds,
+        requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
+      },
+    )
+    const { sub, sid, jti, iat, exp } = payload
     if (outer.protectedHeader.cty !== 'JWT') throw new Error('cty')
     if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw new Error('copies')
     if (![sub, sid, jti].every((id) => typeof id === 'string' && UUID_FORM.test(id))) throw new Error('identifiers')
     if (iat > Date.now() / 1000 + config.clockSkewSeconds) throw new Error('iat')
-    return payload
+    return { sub, sid, exp, signingKid: String(protectedHeader.kid), encryptionKid: String(outer.protectedHeader.kid) }
   } catch (error) {
     throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID')
   }

@@ -1,0 +1,35 @@
+/** Access tokens verified a short while ago, so that one shown again costs no cryptography. */
+import type { Config } from '../config.ts'
+import { type VerifiedToken, verifyAccessToken } from './crypto.ts'
+import type { KeyStore } from './jwks.ts'
+import { sha256 } from './tokens.ts'
+
+/** Beyond them the one remembered first is forgotten. */
+const MAX_TOKENS = 10_000
+
+export type VerifiedTokens = ReturnType<typeof createVerifiedTokens>
+
+export function createVerifiedTokens(keys: KeyStore, config: Config) {
+  const verified = new Map<string, VerifiedToken>()
+
+  /** What may have changed since: the time, and the keys. Whether its session is revoked, only the database knows. */
+  async function isStillGood({ exp, signingKid, encryptionKid }: VerifiedToken): Promise<boolean> {
+    if (exp + config.clockSkewSeconds <= Math.floor(Date.now() / 1000)) return false
+    return Boolean((await keys.find('sig', signingKid)) && (await keys.find('enc', encryptionKid)))
+  }
+
+  return {
+    /** Verifies a token, by its SHA-256 if it was verified before.
+     * @throws {AuthError} as `verifyAccessToken` does */
+    async verify(token = ''): Promise<VerifiedToken> {
+      const digest = sha256(token).toString('base64url')
+      const known = verified.get(digest)
+      if (known && (await isStillGood(known))) return known
+
+      const fresh = await verifyAccessToken(keys, config, token)
+      if (verified.size >= MAX_TOKENS) verified.delete(verified.keys().next().value as string)
+      verified.set(digest, fresh)
+      return fresh
+    },
+  }
+}
