@@ -15,8 +15,6 @@ import { createVerifiedTokens } from './utils/verified_tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000
-/** Threads that bcrypt leaves to the rest of the cryptography and to files. */
-const SPARE_THREADS = 4
 
 /**
  * The whole module as a Fastify instance, with its keys and database open; closing it closes them.
@@ -70,7 +68,6 @@ const LOGGED = {
 async function start(): Promise<void> {
   if (existsSync('.env')) process.loadEnvFile()
   const config = loadConfig(process.env)
-  process.env.UV_THREADPOOL_SIZE ??= String(config.hashConcurrency + SPARE_THREADS)
   const app = await buildApp(config)
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
 

@@ -1,10 +1,13 @@
 /** The rules for emails, passwords and browser-encrypted credentials, and the queue in front of bcrypt. */
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import bcrypt from 'bcrypt'
 import pLimit from 'p-limit'
 import type { Config } from '../config.ts'
 import { AuthError, type Credentials } from '../models/types.ts'
 import { decryptFrontEnc } from './crypto.ts'
+import type { HashTask } from './hash_thread.ts'
 import type { KeyStore } from './jwks.ts'
 import type { RateLimits } from './rate_limits.ts'
 
@@ -73,9 +76,10 @@ export function checkPasswordPolicy(password: string, email: string): void {
   if (lowerCase === email.toLowerCase()) throw badRequest('password must differ from the email')
 }
 
-/** bcrypt shares Node's thread pool with all other cryptography, so it takes turns, and beyond a queue nobody waits. */
+/** bcrypt takes turns on threads of its own, and beyond a queue nobody waits. */
 export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Config) {
   const limit = pLimit(hashConcurrency)
+  const idleThreads: Worker[] = []
   /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
   const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
 
@@ -86,15 +90,26 @@ export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Co
     return limit(work)
   }
 
+  async function onThread<Result>(task: HashTask): Promise<Result> {
+    const thread = idleThreads.pop() ?? new Worker(new URL('hash_thread.ts', import.meta.url))
+    thread.ref()
+    thread.postMessage(task)
+    const [result] = await once(thread, 'message')
+    thread.unref()
+    idleThreads.push(thread)
+    return result
+  }
+  const hash = (password: string) => onThread<string>({ password, rounds: bcryptRounds })
+
   return {
-    hash: (password: string) => inTurn(() => bcrypt.hash(password, bcryptRounds)),
+    hash: (password: string) => inTurn(() => hash(password)),
 
     /** Spends one comparison even without a hash. A password that matches a hash of another cost is hashed anew. */
-    verify: (password: string, hash = strangerHash) =>
+    verify: (password: string, knownHash = strangerHash) =>
       inTurn(async () => {
-        const matches = await bcrypt.compare(password, hash)
-        const isOutdated = matches && bcrypt.getRounds(hash) !== bcryptRounds
-        return { matches, newHash: isOutdated ? await bcrypt.hash(password, bcryptRounds) : undefined }
+        const matches = await onThread<boolean>({ password, hash: knownHash })
+        const isOutdated = matches && bcrypt.getRounds(knownHash) !== bcryptRounds
+        return { matches, newHash: isOutdated ? await hash(password) : undefined }
       }),
   }
 }

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { loadConfig } from '../../src/config.ts'
+import { issueAccessToken } from '../../src/utils/crypto.ts'
+import { type KeyStore, openKeyStore } from '../../src/utils/jwks.ts'
+import { createVerifiedTokens } from '../../src/utils/verified_tokens.ts'
+
+suite('a token that was verified before', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-verified-'))
+  after(() => rm(folder, { recursive: true }))
+  const config = loadConfig({ AUTH_KEYS_DIR: folder })
+  const store = await openKeyStore(config, assert.ifError)
+  const issue = () =>
+    issueAccessToken(store, config, { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 1 })
+
+  test('is not verified again, and another one is', async () => {
+    const verified = createVerifiedTokens(store, config)
+    const token = await issue()
+    const first = await verified.verify(token)
+    assert.equal(await verified.verify(token), first)
+    assert.notEqual((await verified.verify(await issue())).sid, first.sid)
+  })
+
+  test('is refused past its exp and the leeway, at the very second', async ({ mock }) => {
+    const verified = createVerifiedTokens(store, config)
+    const token = await issue()
+    const { exp } = await verified.verify(token)
+    mock.timers.enable({ apis: ['Date'], now: (exp + config.clockSkewSeconds) * 1000 - 1 })
+    await verified.verify(token)
+    mock.timers.setTime((exp + config.clockSkewSeconds) * 1000)
+    await assert.rejects(verified.verify(token), { code: 'AUTH_TOKEN_EXPIRED' })
+  })
+
+  for (const use of ['sig', 'enc'])
+    test(`is refused when its ${use} key is no longer accepted`, async () => {
+      let isGone = false
+      const keys: KeyStore = {
+        ...store,
+        find: async (wanted, kid) => (isGone && wanted === use ? undefined : store.find(wanted, kid)),
+      }
+      const verified = createVerifiedTokens(keys, config)
+      const token = await issue()
+      await verified.verify(token)
+      isGone = true
+      await assert.rejects(verified.verify(token), { code: 'AUTH_TOKEN_INVALID' })
+    })
+
+  test('is not taken for one that differs in a single character', async () => {
+    const verified = createVerifiedTokens(store, config)
+    const token = await issue()
+    await verified.verify(token)
+    const forged = token.slice(0, -1) + (token.endsWith('A') ? 'B' : 'A')
+    await assert.rejects(verified.verify(forged), { code: 'AUTH_TOKEN_INVALID' })
+  })
+})
