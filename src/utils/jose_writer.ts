@@ -18,6 +18,7 @@ const KEY_BYTES = 32
 const IV_BYTES = 12
 /** RFC 3394, section 2.2.3.1. */
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6)
+const OTHER_INFO = otherInfo('ECDH-ES+A256KW', KEY_BYTES)
 
 /** By ES256 or RS256, whichever the key is for (RFC 7518, sections 3.3 and 3.4). */
 export function signCompact(header: object, claims: object, privateKey: CryptoKey): string {
@@ -45,16 +46,19 @@ export function encryptCompact(header: { alg: string }, plaintext: string, publi
 function agreeAndWrap(contentKey: Buffer, publicKey: KeyObject): { encryptedKey: Buffer; epk: object } {
   const ephemeral = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const secret = diffieHellman({ privateKey: ephemeral.privateKey, publicKey })
-  const wrappingKey = concatKdf(secret, 'ECDH-ES+A256KW', KEY_BYTES)
+  const wrappingKey = concatKdf(secret, OTHER_INFO)
   return { encryptedKey: wrapKey(wrappingKey, contentKey), epk: ephemeral.publicKey.export({ format: 'jwk' }) }
 }
 
-/** RFC 7518, section 4.6.2, for at most one round of SHA-256. */
-export function concatKdf(secret: Buffer, algorithm: string, keyBytes: number, apu = '', apv = ''): Buffer {
-  const otherInfo = [...[algorithm, apu, apv].flatMap((text) => [uint32(text.length), text]), uint32(keyBytes * 8)]
-  const hash = createHash('sha256').update(uint32(1)).update(secret)
-  for (const part of otherInfo) hash.update(part)
-  return hash.digest().subarray(0, keyBytes)
+/** RFC 7518, section 4.6.2: its one round of SHA-256 that gives 32 bytes. */
+export function concatKdf(secret: Buffer, info: Buffer): Buffer {
+  return createHash('sha256').update(uint32(1)).update(secret).update(info).digest()
+}
+
+/** The OtherInfo of RFC 7518, section 4.6.2: what the derived key is for, who the parties are, and its length. */
+export function otherInfo(algorithm: string, keyBytes: number, apu = '', apv = ''): Buffer {
+  const texts = [algorithm, apu, apv].flatMap((text) => [uint32(text.length), Buffer.from(text)])
+  return Buffer.concat([...texts, uint32(keyBytes * 8)])
 }
 
 /** RFC 3394, section 2.2.1. */

@@ -50,11 +50,13 @@ export function createRateLimits(config: Config, database: Database) {
     /** Asks this node's memory alone; another node learns of it at the next answer of 401.
      * @throws {AuthError} AUTH_RATE_LIMIT while the network has used up its failures */
     async refuseBlocked(network: string): Promise<void> {
+      if (config.rateLimitFailures === 0) return
       const blocked = await blockedNetworks.get(network)
       if (blocked) throw refusal(blocked.msBeforeNext)
     },
     /** What to throw at a session that has used up its rotations. */
     async rotationRefusal(familyHash: Buffer): Promise<AuthError | undefined> {
+      if (config.rateLimitRefresh === 0) return undefined
       const used = await rotations.get(familyHash.toString('base64url'))
       return used && used.remainingPoints === 0 ? refusal(used.msBeforeNext) : undefined
     },
