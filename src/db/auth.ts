@@ -44,19 +44,23 @@ export function insertSession(db: Database, config: Config, userId: string, hash
 }
 
 /**
- * Replaces the live token of a session by its successor: one statement on one row that changes no indexed column.
+ * Replaces the live token of a session by its successor: one statement on one row a caller that changes no indexed column.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(db: Database, config: Config, presented: TokenHashes, next: NextToken) {
-  return db.row<Session>`
+  return db.rowInBatch<Session>`
     update refresh_tokens
-       set token_hash = ${next.hash}, parent_hash = token_hash, rotation_salt = ${next.salt},
-           attempt_hash = ${presented.attempt}, issued_at = now(),
-           expires_at = least(now() + make_interval(secs => ${config.refreshTtlSeconds}::int),
-                              created_at + make_interval(secs => ${config.sessionMaxSeconds}::int))
-     where family_hash = ${presented.family} and token_hash = ${presented.token}
+       set token_hash = caller.next_hash, parent_hash = token_hash, rotation_salt = caller.next_salt,
+           attempt_hash = caller.attempt, issued_at = now(),
+           expires_at = least(now() + make_interval(secs => caller.ttl_seconds),
+                              created_at + make_interval(secs => caller.max_seconds))
+      from unnest(${presented.family}::bytea[], ${presented.token}::bytea[], ${presented.attempt}::bytea[],
+                  ${next.hash}::bytea[], ${next.salt}::bytea[],
+                  ${config.refreshTtlSeconds}::int[], ${config.sessionMaxSeconds}::int[]) with ordinality
+             as caller (family, token, attempt, next_hash, next_salt, ttl_seconds, max_seconds, place)
+     where family_hash = caller.family and token_hash = caller.token
        and revoked_at is null and expires_at > now()
-    returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+    returning caller.place, id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
 }
 
 /** Finds a session by any of its tokens, and tells where the presented one stands in it. */
@@ -87,9 +91,10 @@ export function revokeSession(db: Database, familyHash: Buffer) {
 
 /** @returns undefined when the session is revoked or gone */
 export function findUserOfSession(db: Database, sessionId: string, userId: string) {
-  return db.row<PublicUser>`
-    select users.id, users.email, users.email_verified
-      from refresh_tokens
-      join users on users.id = refresh_tokens.user_id
-     where refresh_tokens.id = ${sessionId} and users.id = ${userId} and refresh_tokens.revoked_at is null`
+  return db.rowInBatch<PublicUser>`
+    select caller.place, users.id, users.email, users.email_verified
+      from unnest(${sessionId}::uuid[], ${userId}::uuid[]) with ordinality as caller (session_id, user_id, place)
+      join refresh_tokens on refresh_tokens.id = caller.session_id
+      join users on users.id = refresh_tokens.user_id and users.id = caller.user_id
+     where refresh_tokens.revoked_at is null`
 }

@@ -9,6 +9,7 @@ import pg from 'pg'
 import { type Config, StartError } from '../config.ts'
 import { AuthError } from '../models/types.ts'
 import { sha256 } from '../utils/tokens.ts'
+import { createBatches } from './batches.ts'
 
 export interface Database {
   /** True for the embedded database, which serves this process alone. */
@@ -20,6 +21,11 @@ export interface Database {
   query(statement: { text: string; values: unknown[] }): Promise<{ rows: unknown[] }>
   /** Runs the statement of a template, each value in it sent as a parameter, and answers its first row. */
   row<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  /**
+   * The same for a statement that answers many callers at once: each value in it is sent as an array of what its callers
+   * gave, and each row tells the `place` of its caller in them, as `unnest … with ordinality` counts.
+   */
+  rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
   close(): Promise<void>
 }
 
@@ -30,6 +36,9 @@ const MIGRATION_LOCK = 420261122
 const ATTEMPTS = 4
 /** Waiting for a connection and then for an answer must together stay below the 2 s in which a 503 is promised. */
 const TIMEOUT_MS = 900
+/** How long a row may be held by somebody else's transaction; whoever comes by it in a batch then tries alone. */
+const LOCK_TIMEOUT_MS = 300
+const LOCK_NOT_AVAILABLE = '55P03'
 
 /**
  * @param queryTimeoutMs how long a statement may take; 0 for as long as it wants
@@ -54,14 +63,10 @@ async function openPostgres(connectionString: string, max: number, queryTimeoutM
   const pool = new pg.Pool({
     ...{ connectionString, max, keepAlive: true },
     ...{ connectionTimeoutMillis: TIMEOUT_MS, query_timeout: queryTimeoutMs },
+    onConnect: (client) => client.query(`set lock_timeout = ${LOCK_TIMEOUT_MS}`),
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
-  const names = new Map<string, string>()
-  const run: RunStatement = (text, values) => {
-    const name = names.get(text) ?? sha256(text).toString('base64url')
-    names.set(text, name)
-    return pool.query({ name, text, values })
-  }
+  const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
   return { isEmbedded: false, ...statements(run), close: () => pool.end() }
 }
 
@@ -118,7 +123,7 @@ async function migrate(run: (text: string) => Promise<{ rows: unknown[] } | unde
   await run('commit')
 }
 
-function statements(run: RunStatement): Pick<Database, 'query' | 'row'> {
+function statements(run: RunStatement): Pick<Database, 'query' | 'row' | 'rowInBatch'> {
   const query: Database['query'] = async ({ text, values }) => {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -132,11 +137,23 @@ function statements(run: RunStatement): Pick<Database, 'query' | 'row'> {
       }
     }
   }
+  const batches = new Map<TemplateStringsArray, ReturnType<typeof createBatches>>()
   return {
     query,
     async row<Row>(texts: TemplateStringsArray, ...values: unknown[]) {
-      const text = texts.reduce((before, after, index) => `${before}$${index}${after}`)
-      return (await query({ text, values })).rows[0] as Row | undefined
+      return (await query({ text: textOf(texts), values })).rows[0] as Row | undefined
+    },
+    async rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]) {
+      const createForText = () => createBatches((columns) => query({ text: textOf(texts), values: columns }), isLocked)
+      return (await batches.getOrInsertComputed(texts, createForText)(values)) as Row | undefined
     },
   }
+}
+
+function textOf(texts: TemplateStringsArray): string {
+  return texts.reduce((before, after, index) => `${before}$${index}${after}`)
+}
+
+function isLocked(error: unknown): boolean {
+  return error instanceof AuthError && (error.cause as { code?: unknown }).code === LOCK_NOT_AVAILABLE
 }

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import fc from 'fast-check'
+import pg from 'pg'
+import { createBatches } from '../../src/db/batches.ts'
+import {
+  logInSomebody,
+  me,
+  newIdempotencyKey,
+  onPostgres,
+  refresh,
+  registerSomebody,
+  startServer,
+} from '../support/server.ts'
+
+suite('many sessions at once', () => {
+  test('each gets its own successor and its own user, and no other', async () => {
+    const server = await startServer()
+    const sessions = await Promise.all(
+      Array.from({ length: 60 }, async () => {
+        const credentials = await registerSomebody(server)
+        const { body } = await server.call('POST', '/auth/login', { body: credentials })
+        return { email: credentials.email, token: body.refresh_token as string }
+      }),
+    )
+    for (let round = 1; round <= 5; round++)
+      await Promise.all(
+        sessions.map(async (session) => {
+          const { status, body } = await refresh(server, session.token, newIdempotencyKey())
+          assert.equal(status, 200)
+          assert.equal(body.refresh_token.slice(0, 21), session.token.slice(0, 21))
+          session.token = body.refresh_token
+          const [one, other] = await Promise.all([me(server, body.access_token), me(server, body.access_token)])
+          assert.deepEqual([one.body.email, other.body.email], [session.email, session.email])
+          assert.deepEqual(Object.keys(one.body), ['id', 'email', 'email_verified'])
+        }),
+      )
+  })
+
+  test('are not held up by one whose row another transaction holds', { skip: !onPostgres }, async () => {
+    const server = await startServer()
+    const sessions = await Promise.all(Array.from({ length: 30 }, () => logInSomebody(server)))
+    const operator = new pg.Client({ connectionString: server.env.DATABASE_URL as string })
+    await operator.connect()
+    await operator.query('begin')
+    await operator.query('select from refresh_tokens limit 1 for update')
+
+    const key = newIdempotencyKey()
+    const refreshAll = () => Promise.all(sessions.map(({ refresh_token }) => refresh(server, refresh_token, key)))
+    const refused = (await refreshAll()).filter(({ status }) => status !== 200)
+    assert.deepEqual(
+      refused.map(({ status, body, headers }) => [status, body.error.code, headers.get('retry-after')]),
+      [[503, 'AUTH_UNAVAILABLE', '1']],
+    )
+    await operator.query('rollback')
+    await operator.end()
+    assert.ok(
+      (await refreshAll()).every(({ status }) => status === 200),
+      'and nothing was lost',
+    )
+  })
+})
+
+suite('a batch', () => {
+  interface Asked {
+    callers: number
+    values: number[]
+  }
+
+  /** Answers with a row for even values, none for odd ones, and fails when a value is among the `poisoned`. */
+  function createAsk(poisoned: Set<number>) {
+    const asked: Asked[] = []
+    let underWay = 0
+    let mostUnderWay = 0
+    const ask = async ([values = []]: unknown[][]) => {
+      asked.push({ callers: values.length, values: values as number[] })
+      mostUnderWay = Math.max(mostUnderWay, ++underWay)
+      await nextTurn()
+      underWay--
+      if (values.some((value) => poisoned.has(value as number))) throw new Error('poisoned')
+      const rows = values.flatMap((value, index) =>
+        (value as number) % 2 ? [] : [{ place: String(index + 1), value }],
+      )
+      return { rows: rows.reverse() }
+    }
+    return { ask, asked, mostUnderWay: () => mostUnderWay }
+  }
+
+  const arrivals = fc.array(fc.array(fc.nat(500), { maxLength: 150 }), { maxLength: 6 })
+
+  test('answers every caller with its own row or none, one statement at a time, none asked twice', () =>
+    fc.assert(
+      fc.asyncProperty(arrivals, async (groups) => {
+        const { ask, asked, mostUnderWay } = createAsk(new Set())
+        const row = createBatches(ask, () => true)
+        const answers: Promise<void>[] = []
+        for (const group of groups) {
+          for (const value of group)
+            answers.push(row([value]).then((answer) => assert.deepEqual(answer, value % 2 ? undefined : { value })))
+          await nextTurn()
+        }
+        await Promise.all(answers)
+        assert.ok(mostUnderWay() <= 1)
+        assert.ok(asked.every(({ callers }) => callers <= 100))
+        assert.deepEqual(
+          asked.flatMap(({ values }) => values),
+          groups.flat(),
+          'in the order in which they came',
+        )
+      }),
+    ))
+
+  test('that fails by the fault of some fails for them alone', () =>
+    fc.assert(
+      fc.asyncProperty(arrivals, fc.uniqueArray(fc.nat(500)), async (groups, poisoned) => {
+        const isPoisoned = new Set(poisoned)
+        const row = createBatches(createAsk(isPoisoned).ask, () => true)
+        await Promise.all(
+          groups.flat().map(async (value) => {
+            const answer = await row([value]).catch((error) => error.message)
+            assert.deepEqual(answer, isPoisoned.has(value) ? 'poisoned' : value % 2 ? undefined : { value })
+          }),
+        )
+      }),
+    ))
+
+  test('that fails otherwise fails for all in it, and the next one is asked', async () => {
+    const { ask, asked } = createAsk(new Set([4]))
+    const row = createBatches(ask, () => false)
+    const first = row([2])
+    const second = [4, 6, 8].map((value) => row([value]))
+    assert.deepEqual(await first, { value: 2 })
+    for (const answer of await Promise.allSettled(second)) assert.equal(answer.status, 'rejected')
+    assert.deepEqual(await row([6]), { value: 6 })
+    assert.deepEqual(
+      asked.map(({ callers }) => callers),
+      [1, 3, 1],
+    )
+  })
+})
