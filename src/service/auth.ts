@@ -29,6 +29,7 @@ export interface AuthContext {
 }
 
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
+  context.passwords.refuseWhenFull()
   const { email, password, jti } = await readCredentials(context, body)
   checkPasswordPolicy(password, email)
   await context.limits.countRegistration(client.network)
@@ -41,6 +42,7 @@ export async function register(context: AuthContext, body: CredentialsBody, clie
 
 export async function login(context: AuthContext, body: CredentialsBody, client: Client): Promise<Tokens> {
   const { config, database, limits, passwords } = context
+  passwords.refuseWhenFull()
   const { email, password, jti } = await readCredentials(context, body)
   await limits.countLogin(email, client.network)
   await refuseReplay(context, jti)

@@ -83,10 +83,13 @@ export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Co
   /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
   const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
 
-  /** @throws {AuthError} AUTH_UNAVAILABLE when the queue is full */
-  async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+  function refuseWhenFull(): void {
     if (limit.activeCount + limit.pendingCount >= hashConcurrency + hashQueue)
       throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+  }
+
+  async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    refuseWhenFull()
     return limit(work)
   }
 
@@ -102,6 +105,10 @@ export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Co
   const hash = (password: string) => onThread<string>({ password, rounds: bcryptRounds })
 
   return {
+    /** To be asked before anything is spent on a request; `hash` and `verify` ask again.
+     * @throws {AuthError} AUTH_UNAVAILABLE when the queue is full */
+    refuseWhenFull,
+
     hash: (password: string) => inTurn(() => hash(password)),
 
     /** Spends one comparison even without a hash. A password that matches a hash of another cost is hashed anew. */
