@@ -8,48 +8,23 @@ import * as statements from '../../src/db/auth.ts'
 import type { Database } from '../../src/db/connection.ts'
 import { firstToken } from '../generator/sessions.ts'
 
-export type Part = 'rotate' | 'select' | 'issue' | 'verify' | 'compare'
+export type Part = 'rotate' | 'rotateTogether' | 'select' | 'selectTogether' | 'issue' | 'verify' | 'compare'
 
 /** What a refresh signs and encrypts: header and claims of an ES256 JWS, and the JWS with the header of its JWE. */
 const SIGNED_BYTES = 480
 const ENCRYPTED_BYTES = 570
 const HEADER_BYTES = 390
+/** As many as the load has connections. */
+const CALLERS_TOGETHER = 32
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 })
 
-/** Each is prepared once and then done over and over. */
-export const parts: Record<Part, () => Promise<() => Promise<unknown> | undefined>> = {
-  /** The module's own statement, taken from it, on sessions of the table in turns. */
-  async rotate() {
-    const sessions = Array.from({ length: Number(process.env.SESSIONS) }, (_, number) => {
-      const token = Buffer.from(firstToken(number), 'base64url')
-      return { family: sha256(token.subarray(0, 16)), token: sha256(token) }
-    })
-    const { rows } = await pool.query('select family_hash, token_hash from refresh_tokens')
-    const live = new Map(rows.map((row) => [row.family_hash.toString('hex'), row.token_hash]))
-    for (const session of sessions) session.token = live.get(session.family.toString('hex'))
-    const salt = randomBytes(32)
-    const config = { refreshTtlSeconds: 1_209_600, sessionMaxSeconds: 7_776_000 } as Config
-    let turn = 0
-    return async () => {
-      const session = sessions[turn++ % sessions.length] as { family: Buffer; token: Buffer }
-      const successor = randomBytes(32)
-      const presented = { ...session, attempt: null }
-      session.token = successor
-      const statement = captured((db) => statements.rotateToken(db, config, presented, successor, salt))
-      const { rowCount } = await pool.query({ name: 'rotate', ...statement })
-      if (rowCount !== 1) throw new Error('The statement rotated nothing')
-    }
-  },
-
-  async select() {
-    const { rows } = await pool.query('select id, user_id from refresh_tokens where revoked_at is null limit 1')
-    const { text, values } = captured((db) => statements.findUserOfSession(db, rows[0].id, rows[0].user_id))
-    return async () => {
-      const { rowCount } = await pool.query({ name: 'select', text, values })
-      if (rowCount !== 1) throw new Error('The statement found nothing')
-    }
-  },
+/** Each is prepared once and then done over and over; a piece of work is for one caller unless it tells for how many. */
+export const parts: Record<Part, () => Promise<() => Promise<unknown>>> = {
+  rotate: () => rotateFor(1),
+  rotateTogether: () => rotateFor(CALLERS_TOGETHER),
+  select: () => selectFor(1),
+  selectTogether: () => selectFor(CALLERS_TOGETHER),
 
   /** ES256 and then ECDH-ES+A256KW with A256GCM, the module's default, by node:crypto and without anything around it. */
   async issue() {
@@ -92,13 +67,59 @@ export const parts: Record<Part, () => Promise<() => Promise<unknown> | undefine
   },
 }
 
-/** The text and values that a function of the module would have sent. */
-function captured(call: (db: Database) => unknown): { text: string; values: unknown[] } {
-  let statement = { text: '', values: [] as unknown[] }
-  const row = (texts: TemplateStringsArray, ...values: unknown[]) => {
+/** The module's own statement, taken from it, for so many sessions of the table at once, in turns. */
+async function rotateFor(callers: number) {
+  const sessions = Array.from({ length: Number(process.env.SESSIONS) }, (_, number) => {
+    const token = Buffer.from(firstToken(number), 'base64url')
+    return { family: sha256(token.subarray(0, 16)), token: sha256(token), attempt: null }
+  })
+  const { rows } = await pool.query('select family_hash, token_hash from refresh_tokens')
+  const live = new Map(rows.map((row) => [row.family_hash.toString('hex'), row.token_hash]))
+  for (const session of sessions) session.token = live.get(session.family.toString('hex'))
+  const salt = randomBytes(32)
+  const config = { refreshTtlSeconds: 1_209_600, sessionMaxSeconds: 7_776_000 } as Config
+  let turn = 0
+  return () => {
+    const asked = Array.from({ length: callers }, () => {
+      const session = sessions[turn++ % sessions.length] as (typeof sessions)[number]
+      const successor = randomBytes(32)
+      const statement = captured((db) => statements.rotateToken(db, config, session, { hash: successor, salt }))
+      session.token = successor
+      return statement
+    })
+    return runTogether('rotate', asked)
+  }
+}
+
+async function selectFor(callers: number) {
+  const { rows } = await pool.query('select id, user_id from refresh_tokens where revoked_at is null limit $1', [
+    callers,
+  ])
+  const asked = rows.map(({ id, user_id }) => captured((db) => statements.findUserOfSession(db, id, user_id)))
+  return () => runTogether('select', asked)
+}
+
+interface Statement {
+  text: string
+  values: unknown[]
+}
+
+/** @returns for how many callers it was */
+async function runTogether(name: string, asked: Statement[]): Promise<number> {
+  const { text, values } = asked[0] as Statement
+  const columns = values.map((_, column) => asked.map((statement) => statement.values[column]))
+  const { rows } = await pool.query({ name, text, values: columns })
+  if (rows.length !== asked.length) throw new Error(`The statement answered ${rows.length} rows of ${asked.length}`)
+  return asked.length
+}
+
+/** The text and the values of one caller that a function of the module would have sent. */
+function captured(call: (db: Database) => unknown): Statement {
+  let statement: Statement = { text: '', values: [] }
+  const rowInBatch = (texts: TemplateStringsArray, ...values: unknown[]) => {
     statement = { text: texts.reduce((before, after, index) => `${before}$${index}${after}`), values }
   }
-  call({ row } as unknown as Database)
+  call({ rowInBatch } as unknown as Database)
   return statement
 }
 

@@ -1,5 +1,5 @@
 /** What the measurements share: a throwaway PostgreSQL, a folder, the load generator, and how one turn is measured. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import bcrypt from 'bcrypt'
@@ -14,7 +14,7 @@ import { processorMicroseconds } from './processor.ts'
 
 export const BCRYPT_ROUNDS = 12
 const SESSIONS_A_USER = 10
-const SOURCE = join(import.meta.dirname, '../../src/main.ts')
+const ROOT = join(import.meta.dirname, '../..')
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
@@ -55,7 +55,7 @@ export async function openStage(isQuick: boolean) {
       return Object.assign(new URL(cluster.url), { pathname: `/${name}` }).href
     },
     startModule: (databaseUrl: string): Promise<ServerProcess> =>
-      startServer(process.execPath, [SOURCE], moduleEnvironment(databaseUrl, keysDir), folder),
+      startServer(process.execPath, startArguments(), moduleEnvironment(databaseUrl, keysDir), folder),
 
     /** Sends a load and counts the processor time of these processes and of PostgreSQL while it lasts. */
     async turn(load: Load, server: ServerProcess, from = generator): Promise<Turn> {
@@ -71,6 +71,15 @@ export async function openStage(isQuick: boolean) {
       rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
     },
   }
+}
+
+/** What `npm start` starts, without the time that npm takes. */
+export function startArguments(): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  return scripts.start
+    .split(' ')
+    .slice(1)
+    .map((word: string) => (word.endsWith('.ts') ? join(ROOT, word) : word))
 }
 
 export function moduleEnvironment(databaseUrl: string, keysDir: string): Record<string, string> {
