@@ -17,7 +17,12 @@ const HEADER_BYTES = 390
 /** As many as the load has connections. */
 const CALLERS_TOGETHER = 32
 
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 })
+/** As the module's own. */
+const pool = new pg.Pool({
+  connectionString: process.env.DATABASE_URL,
+  max: 10,
+  onConnect: (client) => client.query('set plan_cache_mode = force_generic_plan'),
+})
 
 /** Each is prepared once and then done over and over; a piece of work is for one caller unless it tells for how many. */
 export const parts: Record<Part, () => Promise<() => Promise<unknown>>> = {

@@ -22,7 +22,10 @@ serveTasks<Work>(async ({ part, seconds, width }, begin) => {
   const runFor = async (milliseconds: number) => {
     const endsAtMs = performance.now() + milliseconds
     const one = async () => {
-      while (performance.now() < endsAtMs) done += Number((await work()) ?? 1)
+      while (performance.now() < endsAtMs) {
+        const pieces = Number((await work()) ?? 1)
+        done += pieces
+      }
     }
     await Promise.all(Array.from({ length: width }, one))
   }

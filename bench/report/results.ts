@@ -234,7 +234,7 @@ function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStart
     {
       what: 'JWKS against the echo route',
       ...{ reached: divide(cost('jwks: echo'), cost('jwks')), wanted: 0.9, digits: 2 },
-      why: overhead('jwks', ['jwks: echo']),
+      why: `${overhead('jwks', ['jwks: echo'])} The module answers with seven headers of its own, the echo route with one that is as long as they are together.`,
     },
     {
       what: `Cost of a refresh at ${format(tableSizes.at(-1)?.sessions ?? 0)} sessions against ${format(tableSizes[0]?.sessions ?? 0)}`,

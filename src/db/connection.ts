@@ -38,6 +38,8 @@ const ATTEMPTS = 4
 const TIMEOUT_MS = 900
 /** How long a row may be held by somebody else's transaction; whoever comes by it in a batch then tries alone. */
 const LOCK_TIMEOUT_MS = 300
+/** Every statement goes by an index whatever its values are, so it is planned once for each connection. */
+const CONNECTION_SETTINGS = `set lock_timeout = ${LOCK_TIMEOUT_MS}; set plan_cache_mode = force_generic_plan`
 const LOCK_NOT_AVAILABLE = '55P03'
 
 /**
@@ -63,7 +65,7 @@ async function openPostgres(connectionString: string, max: number, queryTimeoutM
   const pool = new pg.Pool({
     ...{ connectionString, max, keepAlive: true },
     ...{ connectionTimeoutMillis: TIMEOUT_MS, query_timeout: queryTimeoutMs },
-    onConnect: (client) => client.query(`set lock_timeout = ${LOCK_TIMEOUT_MS}`),
+    onConnect: (client) => client.query(CONNECTION_SETTINGS),
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
   const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
