@@ -18,6 +18,8 @@ export type Passwords = ReturnType<typeof createPasswords>
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
 const COMMON_PASSWORDS = new Set(dictionary['passwords-common'])
 const FRONT_ENC_TTL_SECONDS = 60
+/** Threads that wait for something to hash, of all servers in this process. */
+const idleThreads: Worker[] = []
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
@@ -79,7 +81,6 @@ export function checkPasswordPolicy(password: string, email: string): void {
 /** bcrypt takes turns on threads of its own, and beyond a queue nobody waits. */
 export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Config) {
   const limit = pLimit(hashConcurrency)
-  const idleThreads: Worker[] = []
   /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
   const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
 
@@ -93,15 +94,6 @@ export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Co
     return limit(work)
   }
 
-  async function onThread<Result>(task: HashTask): Promise<Result> {
-    const thread = idleThreads.pop() ?? new Worker(new URL('hash_thread.ts', import.meta.url))
-    thread.ref()
-    thread.postMessage(task)
-    const [result] = await once(thread, 'message')
-    thread.unref()
-    idleThreads.push(thread)
-    return result
-  }
   const hash = (password: string) => onThread<string>({ password, rounds: bcryptRounds })
 
   return {
@@ -119,6 +111,16 @@ export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Co
         return { matches, newHash: isOutdated ? await hash(password) : undefined }
       }),
   }
+}
+
+async function onThread<Result>(task: HashTask): Promise<Result> {
+  const thread = idleThreads.pop() ?? new Worker(new URL('hash_thread.ts', import.meta.url))
+  thread.ref()
+  thread.postMessage(task)
+  const [result] = await once(thread, 'message')
+  thread.unref()
+  idleThreads.push(thread)
+  return result
 }
 
 function badRequest(message: string): AuthError {
