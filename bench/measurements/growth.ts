@@ -14,7 +14,7 @@ export interface TableSize {
 
 export async function measureTableSizes(stage: Stage): Promise<TableSize[]> {
   const sizes = stage.isQuick ? [1e4, 1e5] : [1e4, 1e5, 1e6, 1e7]
-  const rounds = stage.isQuick ? 3 : 5
+  const rounds = stage.isQuick ? 3 : 4
   const seconds = stage.isQuick ? 1 : 8
   const tables = []
   for (const sessions of sizes) {

@@ -32,7 +32,7 @@ interface Servers {
 export async function measureSaturated(stage: Stage, servers: Servers): Promise<Saturated> {
   const { echo, module, fastapi, betterAuth, statementsUrl } = servers
   const seconds = stage.isQuick ? 1 : 6
-  const rounds = stage.isQuick ? 2 : 5
+  const rounds = stage.isQuick ? 2 : 3
   const worker = startWorker<Work, WorkResult>('references/work.ts', {
     DATABASE_URL: statementsUrl,
     SESSIONS: String(SESSIONS),

@@ -36,7 +36,8 @@ export function createBatches(
       for (const [index, { resolve }] of callers.entries()) resolve(rowsByPlace.get(index + 1))
     } catch (error) {
       if (callers.length > 1 && isOneCallersFault(error)) for (const caller of callers) void askFor([caller])
-      else for (const { reject } of callers) reject(error)
+      // A database that could not answer these cannot answer those who wait either, and they have waited already.
+      else for (const { reject } of [...callers, ...waiting.splice(0)]) reject(error)
     }
   }
 

@@ -125,17 +125,15 @@ suite('a batch', () => {
       }),
     ))
 
-  test('that fails otherwise fails for all in it, and the next one is asked', async () => {
+  test('that fails otherwise fails for all in it and for those who wait, and who comes later is asked for', async () => {
     const { ask, asked } = createAsk(new Set([4]))
     const row = createBatches(ask, () => false)
-    const first = row([2])
-    const second = [4, 6, 8].map((value) => row([value]))
-    assert.deepEqual(await first, { value: 2 })
-    for (const answer of await Promise.allSettled(second)) assert.equal(answer.status, 'rejected')
+    const answers = [4, 6, 8].map((value) => row([value]))
+    for (const answer of await Promise.allSettled(answers)) assert.equal(answer.status, 'rejected')
     assert.deepEqual(await row([6]), { value: 6 })
     assert.deepEqual(
-      asked.map(({ callers }) => callers),
-      [1, 3, 1],
+      asked.map(({ values }) => values),
+      [[4], [6]],
     )
   })
 })
