@@ -44,7 +44,8 @@ export function insertSession(db: Database, config: Config, userId: string, hash
 }
 
 /**
- * Replaces the live token of a session by its successor: one statement on one row a caller that changes no indexed column.
+ * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row for each
+ * of them; it changes no indexed column.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(db: Database, config: Config, presented: TokenHashes, next: NextToken) {

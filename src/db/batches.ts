@@ -1,7 +1,7 @@
-/** Many callers share one statement: whoever comes while it is under way goes with the others in the next, like a group commit. */
-
-/** Enough to make the cost of a statement and its commit small for each of them. */
-const MAX_CALLERS = 100
+/**
+ * Many callers share one statement: whoever comes while it is under way goes with all others who wait in the next, like a group
+ * commit. So nobody waits behind more than one, except by his own fault.
+ */
 
 interface Caller {
   values: unknown[]
@@ -13,7 +13,7 @@ interface Caller {
  * @param ask runs the statement; each of its values is an array with one element for each caller, and each row that it
  *   answers has the `place` of its caller in them, counted from 1
  * @param isOneCallersFault tells whether the others may succeed without the one whose row made the statement fail
- * @returns what answers a caller's row, or undefined when there is none
+ * @returns a function that takes the values of one caller and answers its row, or undefined when there is none
  */
 export function createBatches(
   ask: (columns: unknown[][]) => Promise<{ rows: unknown[] }>,
@@ -24,7 +24,7 @@ export function createBatches(
 
   async function askForAll(): Promise<void> {
     isAsking = true
-    while (waiting.length > 0) await askFor(waiting.splice(0, MAX_CALLERS))
+    while (waiting.length > 0) await askFor(waiting.splice(0))
     isAsking = false
   }
 
@@ -35,9 +35,11 @@ export function createBatches(
       const rowsByPlace = new Map(rows.map(({ place, ...row }) => [Number(place), row]))
       for (const [index, { resolve }] of callers.entries()) resolve(rowsByPlace.get(index + 1))
     } catch (error) {
-      if (callers.length > 1 && isOneCallersFault(error)) for (const caller of callers) void askFor([caller])
-      // A database that could not answer these cannot answer those who wait either, and they have waited already.
-      else for (const { reject } of [...callers, ...waiting.splice(0)]) reject(error)
+      if (!isOneCallersFault(error)) {
+        // To try for those who wait too would take them as long again, and they are promised a prompt 503.
+        for (const { reject } of [...callers, ...waiting.splice(0)]) reject(error)
+      } else if (callers.length === 1) callers[0]?.reject(error)
+      else for (const caller of callers) void askFor([caller])
     }
   }
 

@@ -34,11 +34,11 @@ type RunStatement = (text: string, values: unknown[]) => Promise<{ rows: unknown
 const MIGRATIONS = new URL('../../migrations/', import.meta.url)
 const MIGRATION_LOCK = 420261122
 const ATTEMPTS = 4
-/** Waiting for a connection and then for an answer must together stay below the 2 s in which a 503 is promised. */
-const TIMEOUT_MS = 900
-/** How long a row may be held by somebody else's transaction; whoever comes by it in a batch then tries alone. */
+/** To wait for a connection, to set it up and to get an answer must together take less than the 2 s in which a 503 is promised. */
+const TIMEOUT_MS = 600
+/** How long a statement waits for a row that somebody else's transaction holds; in a batch each caller then tries alone. */
 const LOCK_TIMEOUT_MS = 300
-/** Every statement goes by an index whatever its values are, so it is planned once for each connection. */
+/** A statement is planned once for each connection, and a batch not anew for each size. */
 const CONNECTION_SETTINGS = `set lock_timeout = ${LOCK_TIMEOUT_MS}; set plan_cache_mode = force_generic_plan`
 const LOCK_NOT_AVAILABLE = '55P03'
 
@@ -65,7 +65,7 @@ async function openPostgres(connectionString: string, max: number, queryTimeoutM
   const pool = new pg.Pool({
     ...{ connectionString, max, keepAlive: true },
     ...{ connectionTimeoutMillis: TIMEOUT_MS, query_timeout: queryTimeoutMs },
-    onConnect: (client) => client.query(CONNECTION_SETTINGS),
+    ...(queryTimeoutMs > 0 && { onConnect: (client: pg.ClientBase) => client.query(CONNECTION_SETTINGS) }),
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
   const run: RunStatement = (text, values) => pool.query({ name: sha256(text).toString('base64url'), text, values })
@@ -146,8 +146,10 @@ function statements(run: RunStatement): Pick<Database, 'query' | 'row' | 'rowInB
       return (await query({ text: textOf(texts), values })).rows[0] as Row | undefined
     },
     async rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]) {
-      const createForText = () => createBatches((columns) => query({ text: textOf(texts), values: columns }), isLocked)
-      return (await batches.getOrInsertComputed(texts, createForText)(values)) as Row | undefined
+      const ask = (columns: unknown[][]) => query({ text: textOf(texts), values: columns })
+      const rowOf = batches.get(texts) ?? createBatches(ask, isLocked)
+      batches.set(texts, rowOf)
+      return (await rowOf(values)) as Row | undefined
     },
   }
 }
@@ -157,5 +159,5 @@ function textOf(texts: TemplateStringsArray): string {
 }
 
 function isLocked(error: unknown): boolean {
-  return error instanceof AuthError && (error.cause as { code?: unknown }).code === LOCK_NOT_AVAILABLE
+  return error instanceof AuthError && (error.cause as { code?: unknown } | undefined)?.code === LOCK_NOT_AVAILABLE
 }

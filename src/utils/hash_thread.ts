@@ -1,12 +1,12 @@
 /** A thread of its own for bcrypt, which on Linux yields to those that answer requests. Elsewhere all have one priority. */
-import { constants, setPriority } from 'node:os'
+import { constants, getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import bcrypt from 'bcrypt'
 
 /** A password to hash at a cost, or to compare with a hash. */
 export type HashTask = { password: string; rounds: number } | { password: string; hash: string }
 
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+if (process.platform === 'linux') setPriority(Math.max(getPriority(), constants.priority.PRIORITY_BELOW_NORMAL))
 
 parentPort?.on('message', (task: HashTask) => {
   const { password } = task

@@ -50,7 +50,7 @@ async function readKey(config: Config, path: string): Promise<Key[]> {
     if (![nbf, iat ?? nbf, exp ?? nbf].every(Number.isInteger)) throw new Error('times')
     const publicJwk: JWK = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) }
     const publicKey = (await importJWK(publicJwk, alg)) as CryptoKey
-    const privateKey = (await importJWK(jwk, alg, { extractable: true })) as CryptoKey // for node:crypto too
+    const privateKey = (await importJWK(jwk, alg, { extractable: use === 'sig' })) as CryptoKey // node:crypto signs with it
     if (kty === 'RSA' ? Buffer.from(n, 'base64url').length * 8 < RSA_BITS : crv !== 'P-256') throw new Error('size')
     const until = exp ?? Number.POSITIVE_INFINITY
     return [{ kid, use, alg, nbf, until, publicJwk, publicKey, privateKey, file: { path, isEncrypted } }]

@@ -4,12 +4,10 @@ import { type VerifiedToken, verifyAccessToken } from './crypto.ts'
 import type { KeyStore } from './jwks.ts'
 import { sha256 } from './tokens.ts'
 
-/** Beyond them the one remembered first is forgotten. */
-const MAX_TOKENS = 10_000
-
 export type VerifiedTokens = ReturnType<typeof createVerifiedTokens>
 
-export function createVerifiedTokens(keys: KeyStore, config: Config) {
+/** @param maxTokens beyond so many the one remembered first is forgotten */
+export function createVerifiedTokens(keys: KeyStore, config: Config, maxTokens = 10_000) {
   const verified = new Map<string, VerifiedToken>()
 
   /** What may have changed since: the time, and the keys. Whether its session is revoked, only the database knows. */
@@ -27,7 +25,7 @@ export function createVerifiedTokens(keys: KeyStore, config: Config) {
       if (known && (await isStillGood(known))) return known
 
       const fresh = await verifyAccessToken(keys, config, token)
-      if (verified.size >= MAX_TOKENS) verified.delete(verified.keys().next().value as string)
+      if (verified.size >= maxTokens) verified.delete(verified.keys().next().value as string)
       verified.set(digest, fresh)
       return fresh
     },
