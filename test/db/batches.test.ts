@@ -111,11 +111,7 @@ suite('a batch', () => {
         await Promise.all(answers)
         assert.ok(mostUnderWay() <= 1)
         assert.ok(asked.length <= groups.length * 2, 'all who wait go together')
-        assert.deepEqual(
-          asked.flat(),
-          groups.flat(),
-          'in the order in which they came',
-        )
+        assert.deepEqual(asked.flat(), groups.flat(), 'in the order in which they came')
       }),
     ))
 
@@ -139,9 +135,6 @@ suite('a batch', () => {
     const answers = [4, 6, 8].map((value) => row([value]))
     for (const answer of await Promise.allSettled(answers)) assert.equal(answer.status, 'rejected')
     assert.deepEqual(await row([6]), { value: 6 })
-    assert.deepEqual(
-      asked,
-      [[4], [6]],
-    )
+    assert.deepEqual(asked, [[4], [6]])
   })
 })
