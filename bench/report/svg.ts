@@ -1,9 +1,9 @@
 /** Small charts as SVG text, readable on a light and on a dark page. */
 
-const WIDTH = 760
+const WIDTH = 790
 const HEIGHT = 380
 const LEFT = 70
-const RIGHT = 20
+const RIGHT = 50
 const TOP = 70
 const BOTTOM = 50
 const COLOURS = ['#0969da', '#bc4c00', '#1a7f37', '#8250df']
@@ -41,7 +41,7 @@ export function lineChart(axes: Axes, lines: Line[]): string {
     ...yTicks.map((tick) => grid(yScale(tick)) + text(LEFT - 8, yScale(tick) + 4, tick.toLocaleString('en'), 'end')),
     ...axes.xTicks.map(({ at, text: label }) => text(xScale(at), HEIGHT - BOTTOM + 18, label, 'middle')),
     text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, axes.xTitle, 'middle'),
-    text(LEFT, TOP - 14, axes.yTitle, 'start'),
+    text(LEFT, TOP - 8, axes.yTitle, 'start'),
   ]
   if (axes.mark) {
     const x = xScale(axes.mark.at).toFixed(1)
