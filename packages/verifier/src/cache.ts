@@ -14,21 +14,23 @@ export interface Verified {
  */
 export function createTokenCache(maxTokens: number, isCurrent: (key: Key) => boolean) {
   const entries = new Map<string, Verified>()
+  const hasEnded = ({ claims }: Verified) => Date.now() >= claims.exp * 1000
 
   return {
     /** Never answers a token past its `exp`, not even within the clock skew: that is left to the full verification. */
     find(digest: string): Verified | undefined {
       const verified = entries.get(digest)
       if (!verified) return undefined
-      if (Date.now() < verified.claims.exp * 1000 && verified.usedKeys.every(isCurrent)) return verified
+      if (!hasEnded(verified) && verified.usedKeys.every(isCurrent)) return verified
       entries.delete(digest)
       return undefined
     },
 
     add(digest: string, verified: Verified): void {
-      if (maxTokens === 0) return
+      if (maxTokens === 0 || hasEnded(verified)) return
       const [oldest] = entries.keys()
-      if (oldest !== undefined && entries.size >= maxTokens) entries.delete(oldest)
+      const isFull = entries.size >= maxTokens && !entries.has(digest)
+      if (oldest !== undefined && isFull) entries.delete(oldest)
       entries.set(digest, verified)
     },
   }
