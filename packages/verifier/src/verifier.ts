@@ -65,7 +65,10 @@ const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 /** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
 const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-/** Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off as many. */
+/**
+ * Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off as any
+ * number. Unused bits at the end of a part still give it a few spellings; each is verified, and remembered, for itself.
+ */
 const COMPACT_FORM = /^[\w.-]+$/
 type KeyHeader = { kid?: string; alg?: string }
 const DECRYPTION = {
