@@ -12,6 +12,7 @@ interface Note {
 
 const MAX_NOTES = 50
 const MAX_NOTE_LENGTH = 200
+const MAX_BODY_BYTES = 4096
 
 export function createNotesServer(verifier: Verifier): Server {
   /** By user id, newest first; gone when the demo stops. */
@@ -20,18 +21,22 @@ export function createNotesServer(verifier: Verifier): Server {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const claims = await requireToken(verifier, request, response)
     if (!claims) return // refused, and answered
-    const notes = notesOf.get(claims.sub) ?? []
+    const listNotes = () => notesOf.get(claims.sub) ?? []
     const [, id] = /^\/notes\/([\w-]+)$/.exec(request.url ?? '') ?? []
 
     switch (`${request.method} ${id && request.method === 'DELETE' ? '/notes/:id' : request.url}`) {
       case 'GET /notes/claims':
         return answer(response, 200, claims)
       case 'GET /notes':
-        return answer(response, 200, notes)
+        return answer(response, 200, listNotes())
       case 'POST /notes': {
+        const length = Number(request.headers['content-length']) // NaN without
+        if (!(length <= MAX_BODY_BYTES)) return refuse(response, 413, 'A note must say its length, and be short.')
         const text = await readText(request)
-        if (!text || notes.length >= MAX_NOTES)
-          return answer(response, 400, { error: 'A note has 1 to 200 characters' })
+        if (!text) return refuse(response, 400, `A note has 1 to ${MAX_NOTE_LENGTH} characters.`)
+        const notes = listNotes() // not sooner: while this one was read another may have been added
+        if (notes.length >= MAX_NOTES)
+          return refuse(response, 409, `There is room for ${MAX_NOTES} notes: delete one first.`)
         const note = { id: randomUUID(), text }
         notesOf.set(claims.sub, [note, ...notes])
         return answer(response, 201, note)
@@ -39,16 +44,21 @@ export function createNotesServer(verifier: Verifier): Server {
       case 'DELETE /notes/:id':
         notesOf.set(
           claims.sub,
-          notes.filter((note) => note.id !== id),
+          listNotes().filter((note) => note.id !== id),
         )
         return answer(response, 204)
       default:
-        return answer(response, 404, { error: 'There is no such path' })
+        return refuse(response, 404, 'There is no such path.')
     }
   }
 
   return createServer((request, response) => {
-    serve(request, response).catch(() => response.destroy())
+    response.setHeader('x-content-type-options', 'nosniff')
+    response.setHeader('cache-control', 'no-store')
+    serve(request, response).catch((error: Error) => {
+      console.error(`The notes server failed: ${error.message}`)
+      response.destroy()
+    })
   })
 }
 
@@ -59,6 +69,10 @@ async function readText(request: IncomingMessage): Promise<string | undefined> {
 }
 
 function answer(response: ServerResponse, status: number, body?: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' })
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' })
   response.end(body && JSON.stringify(body))
+}
+
+function refuse(response: ServerResponse, status: number, message: string): void {
+  answer(response, status, { error: { message } })
 }
