@@ -8,6 +8,7 @@ import { buffer } from 'node:stream/consumers'
 const REFRESH = '/auth/token/refresh'
 /** Under /auth, since that is the path of the cookie. */
 const DEMO_ONLY = '/auth/demo-only/'
+const MAX_SESSIONS = 1000
 
 interface Answer {
   status: number
@@ -23,37 +24,58 @@ export function createAuthProxy(target: string) {
   const faults = new Map<string, Fault>()
   const usedTokens = new Map<string, string>()
 
-  return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  return async (request: IncomingMessage, response: ServerResponse): Promise<unknown> => {
     const path = request.url ?? ''
     const token = refreshTokenIn(request.headers)
     const session = token && sessionOf(token)
-    if (path.startsWith(DEMO_ONLY)) return answerDemoOnly(path.slice(DEMO_ONLY.length), session, response)
+    if (path.startsWith(DEMO_ONLY)) {
+      // SameSite does not look at ports: a page of another server on this host would have the cookie sent along.
+      const isOwnPage = request.method === 'POST' && request.headers.origin === `http://${request.headers.host}`
+      if (!isOwnPage) return response.writeHead(403).end()
+      if (!session) return response.writeHead(409).end()
+      return answerDemoOnly(path.slice(DEMO_ONLY.length), session, response)
+    }
 
     const answer = await forward(target, request)
     if (path !== REFRESH || !session || answer.status !== 200) return send(response, answer)
-    if (token !== refreshTokenIn({ cookie: answer.headers['set-cookie']?.[0] })) usedTokens.set(session, token)
+    keep(usedTokens, session, token)
     const fault = faults.get(session)
     faults.delete(session)
     if (fault) breakOff(response, answer, fault)
     else send(response, answer)
   }
 
-  async function answerDemoOnly(name: string, session: string | undefined, response: ServerResponse): Promise<void> {
-    if (name === 'lose-next-answer' && session) faults.set(session, 'lose')
-    else if (name === 'cut-next-answer' && session) faults.set(session, 'cut')
-    else if (name === 'replay-used-token' && session && usedTokens.has(session)) {
-      const replayed = await fetch(target + REFRESH, {
-        method: 'POST',
-        headers: { cookie: `refresh_token=${usedTokens.get(session)}` },
-      })
-      const { error } = (await replayed.json()) as { error?: { code: string } }
-      // Not with the status itself: what is told here is what the thief was told.
-      return void response
-        .writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-        .end(JSON.stringify({ status: replayed.status, code: error?.code }))
-    } else return void response.writeHead(409).end()
-    response.writeHead(204).end()
+  async function answerDemoOnly(name: string, session: string, response: ServerResponse): Promise<unknown> {
+    switch (name) {
+      case 'lose-next-answer':
+        keep(faults, session, 'lose')
+        return response.writeHead(204).end()
+      case 'cut-next-answer':
+        keep(faults, session, 'cut')
+        return response.writeHead(204).end()
+      case 'replay-used-token': {
+        const usedToken = usedTokens.get(session)
+        if (!usedToken) return response.writeHead(409).end()
+        const headers = { cookie: `refresh_token=${usedToken}` }
+        const replayed = await fetch(target + REFRESH, { method: 'POST', headers })
+        const { error } = (await replayed.json()) as { error?: { code: string } }
+        // Not with the status itself: what is told here is what the thief was told.
+        return response
+          .writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+          .end(JSON.stringify({ status: replayed.status, code: error?.code }))
+      }
+      default:
+        return response.writeHead(404).end()
+    }
   }
+}
+
+/** Anybody may name sessions, so there is an end to how many are remembered: the oldest makes room for the next. */
+function keep<Value>(values: Map<string, Value>, session: string, value: Value): void {
+  values.delete(session)
+  const [oldest] = values.keys()
+  if (oldest !== undefined && values.size >= MAX_SESSIONS) values.delete(oldest)
+  values.set(session, value)
 }
 
 export async function passOn(target: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -70,6 +92,9 @@ function forward(target: string, request: IncomingMessage): Promise<Answer> {
       buffer(incoming).then((body) => resolve({ status, headers: endToEnd(headers), body }), reject)
     })
     request.pipe(outgoing.on('error', reject))
+    request.once('close', () => {
+      if (!request.complete) outgoing.destroy(new Error('The sender left in the middle of a request'))
+    })
   })
 }
 
