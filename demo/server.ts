@@ -1,7 +1,7 @@
 /** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
 import { watch } from 'node:fs'
 import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -54,7 +54,9 @@ export interface DemoOptions {
 
 /** @throws {Error} with `syscall` for a port that cannot be had, StartError for a folder that cannot be used */
 export async function startDemo({ folder, port, settings = {} }: DemoOptions): Promise<Demo> {
-  const front = createServer()
+  let serve: RequestListener = (_request, response) =>
+    response.writeHead(503, { ...PAGE_HEADERS, 'retry-after': '1' }).end('The demo is starting: try again in a moment.')
+  const front = createServer((request, response) => serve(request, response))
   const url = await listen(front, port) // first, so that a port that is taken stops everything else
 
   const keysDir = join(folder, 'keys')
@@ -74,12 +76,12 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   const notesUrl = await listen(notes, 0)
 
   const passToAuth = createAuthProxy(authUrl)
-  front.on('request', (request, response) => {
+  serve = (request, response) => {
     route(request, response).catch((error) => {
       console.error(error)
       response.destroy()
     })
-  })
+  }
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
     const path = request.url?.split('?')[0] ?? '/'

@@ -52,6 +52,20 @@ suite('the demo', async () => {
     })
   })
 
+  test('answers at once while it starts', async (t) => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    await once(other.close(), 'close')
+    const starting = startDemo({ folder: join(root, 'starting'), port, settings: SETTINGS })
+    t.after(async () => (await starting).close())
+    const statusNow = () => fetch(`http://127.0.0.1:${port}`).then(({ status }) => status)
+    await until('an answer', () => statusNow().catch(() => undefined)) // nobody listens yet
+    assert.equal(await statusNow(), 503)
+    await starting
+    assert.equal(await statusNow(), 200)
+  })
+
   test('gives notes the keys that decrypt, no others, and new ones as they are made', async (t) => {
     const folder = join(root, 'rotation')
     const demo = await startDemo({ folder, port: 0, settings: SETTINGS })
