@@ -11,7 +11,8 @@ export interface Anatomy {
 
 export function anatomyOf(token: string): Anatomy {
   const parts = token.split('.')
-  const bytes = Uint8Array.fromBase64(parts[0] ?? '', { alphabet: 'base64url' })
+  const binary = atob((parts[0] ?? '').replaceAll('-', '+').replaceAll('_', '/'))
+  const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0))
   return {
     header: JSON.parse(new TextDecoder().decode(bytes)),
     parts: PARTS.map((name, index) => ({ name, length: parts[index]?.length ?? 0 })),
