@@ -8,10 +8,14 @@ import { createTellingFetch, type Exchange } from './wire.ts'
 const REFRESH = '/auth/token/refresh'
 /** Sooner than that the client gets a new one by itself; asking it for a token then would hurry it. */
 const LEEWAY_SECONDS = 8
+/** Once the shown token has ended, the client is asked so seldom: each time it may try the server several times. */
+const PAUSE_SECONDS = 30
 
 /** Told of the refreshes that somebody wants to watch. */
 let watchRefresh: ((exchange: Exchange) => void) | undefined
 let shownToken: string | null = null
+/** How many sessions have ended while this page looked on. */
+let endings = 0
 let lifetime = { expiresAtSeconds: 0, seconds: 1 }
 
 const tellingFetch = createTellingFetch((exchange) => {
@@ -32,6 +36,7 @@ auth.onAuthChange(({ isLoggedIn, reason }) => {
     void during(undefined, enter)
   } else {
     shownToken = null
+    endings++
     views.hideSent()
     const isRevoked = reason === 'AUTH_TOKEN_REVOKED'
     if (isRevoked) views.showStatus('The session was revoked: AUTH_TOKEN_REVOKED. Log in again.', 'bad')
@@ -46,8 +51,7 @@ async function enter(): Promise<void> {
   await loadNotes()
 }
 
-const form = find('credentials', HTMLFormElement)
-form.addEventListener('submit', (event) => {
+find('credentials', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault()
   const button = event.submitter as HTMLButtonElement
   const email = find('email', HTMLInputElement).value
@@ -64,7 +68,11 @@ form.addEventListener('submit', (event) => {
   })
 })
 
-onClick('logout', () => auth.logout())
+onClick('logout', () =>
+  auth.logout().catch(() => {
+    views.showStatus('You are logged out here, but the server could not be told: there the session lives on.', 'bad')
+  }),
+)
 onClick('me', async () => {
   const user = await auth.me()
   views.showUser(user)
@@ -85,6 +93,7 @@ async function showToken(): Promise<void> {
   const anatomy = anatomyOf(token)
   const { iat, exp } = anatomy.header
   lifetime = { expiresAtSeconds: exp, seconds: exp - iat }
+  showState(true)
   views.showAnatomy(anatomy)
   showTimeLeft()
   const response = await auth.fetch('/notes/claims')
@@ -97,20 +106,25 @@ function showTimeLeft(): number {
   return seconds
 }
 
+let asksAgainAtMs = 0
 setInterval(() => {
-  if (shownToken !== null && showTimeLeft() > LEEWAY_SECONDS) showToken().catch(() => undefined)
+  if (shownToken === null) return
+  const seconds = showTimeLeft()
+  const asksAgain = seconds <= 0 && performance.now() >= asksAgainAtMs
+  if (asksAgain) asksAgainAtMs = performance.now() + PAUSE_SECONDS * 1000
+  if (asksAgain || seconds > LEEWAY_SECONDS) showToken().catch(() => undefined)
 }, 1000)
 
 // ---------------------------------------------------------------- notes
 
 async function loadNotes(): Promise<void> {
-  const response = await auth.fetch('/notes')
-  if (response.ok) views.showNotes(await response.json(), removeNote)
+  const response = await askNotes('/notes')
+  views.showNotes(await response.json(), removeNote)
 }
 
 function removeNote({ id }: views.Note): void {
   void during(undefined, async () => {
-    await auth.fetch(`/notes/${id}`, { method: 'DELETE' })
+    await askNotes(`/notes/${id}`, { method: 'DELETE' })
     await loadNotes()
     find('note', HTMLInputElement).focus()
     views.showStatus('The note is deleted.')
@@ -121,33 +135,44 @@ find('new-note', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault()
   const input = find('note', HTMLInputElement)
   void during(event.submitter, async () => {
-    const response = await auth.fetch('/notes', { method: 'POST', body: JSON.stringify({ text: input.value }) })
-    if (!response.ok) return views.showStatus('The notes server did not take it.', 'warn')
+    await askNotes('/notes', { method: 'POST', body: JSON.stringify({ text: input.value }) })
     input.value = ''
     await loadNotes()
     views.showStatus('The note is kept.')
   })
 })
 
+/** @throws {Error} with what the notes server says when it refuses */
+async function askNotes(path: string, init?: RequestInit): Promise<Response> {
+  const response = await auth.fetch(path, init)
+  if (response.ok) return response
+  const { error } = await response.json().catch(() => ({}))
+  throw new Error(error?.message ?? `The notes server answered ${response.status}.`)
+}
+
 // ---------------------------------------------------------------- trouble
 
 onClick('lose', async () => {
   views.clearSteps()
   await askDemo('lose-next-answer')
-  let keyBefore: string | null = null
+  const seen = { lostKey: null as string | null, isRepeated: false }
   watchRefresh = ({ key, outcome }) => {
     if (outcome === 'lost') {
       views.showStep(
         'The server has rotated the refresh token, but its answer never came. The client still has the old one.',
       )
-      keyBefore = key
-    } else if (outcome === 'answered' && key === keyBefore)
+      seen.lostKey = key
+    } else if (outcome === 'answered' && key === seen.lostKey) {
       views.showStep('It asked again with the same Idempotency-Key, and got the same new token.')
+      seen.isRepeated = true
+    }
   }
   await auth.refresh().finally(() => {
     watchRefresh = undefined
   })
   await showToken()
+  if (!seen.isRepeated)
+    return views.showStatus('Another tab refreshed first, and this one got its result: try again.', 'warn')
   views.showStep('You are still logged in.')
   views.showStatus('An answer was lost, and the retry succeeded.')
 })
@@ -181,9 +206,12 @@ addEventListener('offline', () => {
   views.showStatus('You are offline. The session waits until you are back.', 'warn')
 })
 addEventListener('online', () => {
-  showState(shownToken !== null)
   views.showStatus('You are online again.')
-  void during(undefined, showToken)
+  void during(undefined, async () => {
+    if (shownToken === null) await start()
+    else showState(true)
+    await showToken()
+  })
 })
 
 function showState(isLoggedIn: boolean): void {
@@ -201,12 +229,12 @@ function onClick(id: string, work: () => Promise<void>): void {
 async function during(button: HTMLElement | null | undefined, work: () => Promise<void>): Promise<void> {
   if (button?.ariaBusy === 'true') return
   if (button) button.ariaBusy = 'true'
+  const endingsBefore = endings
   try {
     await work()
   } catch (error) {
-    // A session that ended has been told already.
-    if (!(error instanceof AuthClientError) || shownToken !== null || form.checkVisibility())
-      views.showStatus(explain(error), 'bad')
+    // A session that ended meanwhile has been told already.
+    if (endings === endingsBefore) views.showStatus(explain(error), 'bad')
   } finally {
     if (button) button.ariaBusy = null
   }
@@ -230,10 +258,12 @@ function explain(error: unknown): string {
 }
 
 async function start(): Promise<void> {
-  views.showState('offline')
-  if ((await auth.getAccessToken()) !== null) return
-  showState(false)
-  views.showStatus('Create an account, or log in if you have one.')
+  const token = await auth.getAccessToken().catch((error) => {
+    views.showState(navigator.onLine ? 'unanswered' : 'offline')
+    throw error
+  })
+  showState(token !== null)
+  if (token === null) views.showStatus('Create an account, or log in if you have one.')
 }
 
 await during(undefined, start)

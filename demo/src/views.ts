@@ -19,10 +19,10 @@ export function showStatus(text: string, mood: Mood = 'good'): void {
   status.textContent = text
 }
 
-export function showState(state: 'in' | 'out' | 'offline'): void {
+export function showState(state: 'in' | 'out' | 'offline' | 'unanswered'): void {
   const pill = find('state', HTMLElement)
   pill.dataset.state = state
-  pill.textContent = { in: 'Logged in', out: 'Logged out', offline: 'Offline' }[state]
+  pill.textContent = { in: 'Logged in', out: 'Logged out', offline: 'Offline', unanswered: 'No answer' }[state]
 }
 
 /** Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its heading. */

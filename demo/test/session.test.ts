@@ -1,6 +1,8 @@
 /** What happens to a session in real tabs, with real cookies, on a network that fails. */
 import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
+import { until } from '../../test/support/wait.ts'
 import { fact, inChromium, keysOf, loggedIn, loggedOut, press, REFRESH, status } from './support/visitor.ts'
 
 const ROUNDS = 50
@@ -72,6 +74,75 @@ inChromium('a session', (visit) => {
     await press(tab, 'Refresh now')
     await status(tab, 'There is a new access token')
     assert.equal(await fact(tab, 'claims', 'sid'), session)
+  })
+
+  const failed = /^\/auth\/(token\/refresh|logout): .*(ERR_FAILED|status of 503)/
+  visit('shows the token that came after an outage', { causes: [failed] }, async (visitor) => {
+    const { clock } = visitor.context
+    await clock.install()
+    const tab = await visitor.enter()
+    const id = await fact(tab, 'header', 'jti')
+    await tab.route(`**${REFRESH}`, (route) => route.abort())
+    await clock.fastForward('02:05')
+    await tab.locator('#time-left').filter({ hasText: 'ended' }).waitFor()
+    await until('four tries', () => visitor.of(REFRESH).length >= 4)
+
+    await tab.unroute(`**${REFRESH}`)
+    await until('the next token', async () => {
+      await clock.fastForward('00:09') // less than a request may take
+      await pause(300)
+      return (await fact(tab, 'header', 'jti')) !== id
+    })
+  })
+
+  visit('is not said to be over while the server gives no answer', { causes: [failed] }, async (visitor) => {
+    const tab = await visitor.enter()
+    const body = JSON.stringify({ error: { code: 'AUTH_UNAVAILABLE', message: 'Try again' } })
+    await tab.route(`**${REFRESH}`, (route) => route.fulfill({ status: 503, body }))
+    const refused = tab.waitForResponse(`**${REFRESH}`)
+    await tab.reload()
+    await refused
+    assert.equal(await tab.locator('#state').textContent(), 'Loading')
+    await tab.locator('#state').filter({ hasText: 'No answer' }).waitFor()
+    await status(tab, 'Try again (AUTH_UNAVAILABLE)')
+
+    await tab.unroute(`**${REFRESH}`)
+    await tab.reload()
+    await loggedIn(tab)
+  })
+
+  visit('ends here though the server hears nothing of it', { causes: [failed] }, async (visitor) => {
+    const tab = await visitor.enter()
+    await tab.route('**/auth/logout', (route) => route.abort())
+    await press(tab, 'Log out')
+    await loggedOut(tab)
+    await status(tab, 'You are logged out here, but the server could not be told')
+  })
+
+  visit('tells no story of a lost answer when another tab was quicker', { causes: [cut] }, async (visitor) => {
+    const other = await visitor.enter()
+    const gate = Promise.withResolvers<void>()
+    await other.route(`**${REFRESH}`, async (route) => {
+      const response = await route.fetch()
+      await gate.promise
+      await route.fulfill({ response })
+    })
+    const one = await visitor.open()
+    await loggedIn(one)
+    const before = await cookieOf(one)
+    const refreshed = refreshIn(other)
+    await until('the answer that is held', async () => (await cookieOf(one)) !== before)
+
+    const button = one.getByRole('button', { name: 'Drop the answer of a refresh' })
+    await button.click()
+    await one.waitForFunction(async () => (await navigator.locks.query()).pending?.length)
+    gate.resolve()
+    await refreshed
+    await status(one, 'Another tab refreshed first')
+    assert.equal(await one.locator('#steps li').count(), 0)
+
+    await button.click()
+    await status(one, 'An answer was lost, and the retry succeeded.')
   })
 
   visit('ends in all tabs at once', {}, async (visitor) => {

@@ -1,6 +1,7 @@
 /** Everything that a visitor can do, from the first account to the last logout. */
 import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
+import { call } from '../../test/support/server.ts'
 import { fact, fillIn, inChromium, keysOf, loggedIn, loggedOut, press, REFRESH, status } from './support/visitor.ts'
 
 inChromium('a visitor', (visit) => {
@@ -88,6 +89,25 @@ inChromium('a visitor', (visit) => {
     await fillIn(tab, visitor.credentials)
     await press(tab, 'Log in')
     await loggedIn(tab)
+  })
+
+  const notTaken = /^\/notes.*: .* status of (409|500)/
+  visit('is told what the notes server says', { causes: [notTaken] }, async (visitor, { demo }) => {
+    const tab = await visitor.enter()
+    const { body } = await call(demo.url, 'POST', '/auth/login', { body: visitor.credentials })
+    const headers = { authorization: `Bearer ${body.access_token}` }
+    for (let count = 1; count <= 50; count++)
+      await call(demo.url, 'POST', '/notes', { headers, body: { text: `Note ${count}` } })
+    await tab.getByLabel('New note').fill('One too many')
+    await press(tab, 'Add note')
+    await status(tab, 'There is room for 50 notes: delete one first.')
+    assert.equal(await tab.getByLabel('New note').inputValue(), 'One too many', 'what was typed stays')
+
+    await tab.reload()
+    await tab.route('**/notes/*-*', (route) => route.fulfill({ status: 500 }))
+    await tab.getByRole('button', { name: 'Delete the note: Note 50' }).click()
+    await status(tab, 'The notes server answered 500.')
+    assert.equal((await notesIn(tab)).length, 50)
   })
 
   visit('finds the notes of one account in no other', {}, async (visitor, { demo }) => {
