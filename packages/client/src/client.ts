@@ -13,8 +13,8 @@ export type AuthClient = ReturnType<typeof createClient>
 
 /** What the tabs tell each other. No refresh token is ever among it. */
 type Message =
-  | { kind: 'login' | 'refresh'; session: string; tokens: Tokens }
-  | { kind: 'logout'; session: string | undefined }
+  | { kind: 'login' | 'refresh'; label: string; tokens: Tokens }
+  | { kind: 'logout'; label: string | undefined }
 
 interface Session {
   label: string
@@ -59,13 +59,13 @@ export function createClient(
   let leaving: Promise<void> | undefined
   let refreshes = new AbortController()
   let logins = new AbortController()
-  const lifetime = new AbortController()
+  const disposal = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
   /** Monotonic milliseconds; until then a 429 forbids to ask again. */
   let restsUntilMs = 0
   /** Why the server ended the last session. */
   let endedBy: AuthErrorCode | undefined
-  let toldSession: string | undefined
+  let toldLabel: string | undefined
 
   /**
    * Creates an account, and logs nobody in.
@@ -90,11 +90,11 @@ export function createClient(
         throw new AuthClientError('CLIENT_BAD_ANSWER', 'the token came in a cookie, so the store stays empty', {
           status: 200,
         })
-      const record = { session: randomText(), key: randomText(), refresh_token: tokens.refresh_token }
+      const record = { label: randomText(), key: randomText(), refresh_token: tokens.refresh_token }
       if (signal.aborted) throw aborted()
       await vault.save(record)
       if (signal.aborted) throw aborted()
-      enter(record.session, tokens)
+      enter(record.label, tokens)
       share('login', record, tokens)
       return tokens
     })
@@ -115,17 +115,17 @@ export function createClient(
 
   async function logoutNow(): Promise<void> {
     logins.abort()
-    if (!lifetime.signal.aborted) logins = new AbortController()
+    if (!disposal.signal.aborted) logins = new AbortController()
     const label = session?.label
     leave()
     endedBy = undefined
     // Both at once, so that nobody finds the record in between.
     const [record] = await Promise.all([vault.load(), vault.clear()])
-    post({ kind: 'logout', session: label ?? record?.session })
+    post({ kind: 'logout', label: label ?? record?.label })
     tell()
     const token = record?.refresh_token
     if (store && !token) return
-    const { signal } = lifetime
+    const { signal } = disposal
     await repeatedly(patience, signal, () =>
       exclusively(async () => {
         // By its cookie a later login would be logged out.
@@ -157,7 +157,7 @@ export function createClient(
     if (!session) await leaving
     const before = session?.tokens
     const known = await vault.load()
-    if (known && !signal.aborted) session ??= { label: known.session, expiresAtMs: 0 }
+    if (known && !signal.aborted) session ??= { label: known.label, expiresAtMs: 0 }
     return repeatedly(patience, signal, () =>
       exclusively(async () => {
         if (signal.aborted) throw aborted()
@@ -177,10 +177,10 @@ export function createClient(
     const known = await vault.load()
     if (expected && !known) {
       // Another tab has logged out.
-      leaveIfStill(expected.session)
+      leaveIfStill(expected.label)
       throw aborted()
     }
-    const record: SessionRecord = known ?? { session: randomText(), key: randomText() }
+    const record: SessionRecord = known ?? { label: randomText(), key: randomText() }
     const token = record.refresh_token
     if (signal.aborted) throw aborted()
     if (store && !token)
@@ -198,12 +198,12 @@ export function createClient(
     }
 
     const latest = await vault.load()
-    if (!signal.aborted && latest?.session !== record.session) leaveIfStill(record.session)
+    if (!signal.aborted && latest?.label !== record.label) leaveIfStill(record.label)
     if (signal.aborted) throw aborted()
     if (latest?.key === record.key)
       await vault.save({ ...record, key: randomText(), refresh_token: token && tokens.refresh_token })
     if (signal.aborted) throw aborted()
-    enter(record.session, tokens)
+    enter(record.label, tokens)
     share('refresh', record, tokens)
     return tokens
   }
@@ -212,10 +212,10 @@ export function createClient(
   async function over(record: SessionRecord, signal: AbortSignal, error: AuthClientError): Promise<AuthClientError> {
     const latest = await vault.load()
     if (signal.aborted) return aborted()
-    if (latest?.session === record.session) await vault.clear()
-    leaveIfStill(record.session)
+    if (latest?.label === record.label) await vault.clear()
+    leaveIfStill(record.label)
     endedBy = error.code
-    post({ kind: 'logout', session: record.session })
+    post({ kind: 'logout', label: record.label })
     return error
   }
 
@@ -296,7 +296,7 @@ export function createClient(
 
   /** Ends timers, requests and listening. The session stays; another client may go on with it. */
   function dispose(): void {
-    lifetime.abort()
+    disposal.abort()
     listeners.clear()
     leave()
     logins.abort()
@@ -330,7 +330,7 @@ export function createClient(
 
   function leave(): void {
     refreshes.abort()
-    if (!lifetime.signal.aborted) refreshes = new AbortController()
+    if (!disposal.signal.aborted) refreshes = new AbortController()
     refreshing = undefined
     session = undefined
     clearTimeout(timer)
@@ -355,8 +355,8 @@ export function createClient(
 
   function tell(): void {
     const loggedIn = session?.tokens && session.label
-    if (loggedIn === toldSession) return
-    toldSession = loggedIn
+    if (loggedIn === toldLabel) return
+    toldLabel = loggedIn
     const state: AuthState = loggedIn
       ? { isLoggedIn: true }
       : { isLoggedIn: false, ...(endedBy && { reason: endedBy }) }
@@ -365,24 +365,24 @@ export function createClient(
 
   /** A token that stays in this page's memory alone is no business of the other tabs. */
   function share(kind: 'login' | 'refresh', record: SessionRecord, { refresh_token, ...tokens }: Tokens): void {
-    if (store || !refresh_token) post({ kind, session: record.session, tokens })
+    if (store || !refresh_token) post({ kind, label: record.label, tokens })
   }
 
   function post(message: Message): void {
-    if (!lifetime.signal.aborted) page.channel?.postMessage(message)
+    if (!disposal.signal.aborted) page.channel?.postMessage(message)
   }
 
   async function receive(message: Message): Promise<void> {
     if (message.kind === 'logout') {
-      if (session?.label === message.session) leave()
-    } else if (message.kind === 'refresh' ? session?.label === message.session : await concernsUs(message.session))
-      enter(message.session, message.tokens)
+      if (session?.label === message.label) leave()
+    } else if (message.kind === 'refresh' ? session?.label === message.label : await concernsUs(message.label))
+      enter(message.label, message.tokens)
     tell()
   }
 
   /** All tabs have the same cookies, but not every client the same store. */
   async function concernsUs(label: string): Promise<boolean> {
-    return !store || (await vault.load())?.session === label
+    return !store || (await vault.load())?.label === label
   }
 
   if (page.channel) page.channel.onmessage = ({ data }) => void receive(data)

@@ -36,7 +36,7 @@ function underWebLock<Result>(
       clearTimeout(timer)
       const result = work()
       resolve(result)
-      return settled(result)
+      return endOfTurn(result)
     })
     // Rejected only when it never came.
     turn.catch(() => resolve(work())).finally(() => clearTimeout(timer))
@@ -73,7 +73,7 @@ async function underLease<Result>(
   } while (readOwner() !== owner && performance.now() < giveUpAtMs)
   globalThis.addEventListener?.('pagehide', release)
   const result = work()
-  settled(result).then(release)
+  endOfTurn(result).then(release)
   return result
 }
 
@@ -81,7 +81,7 @@ function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, SETTLING_MS))
 }
 
-async function settled(result: Promise<unknown>): Promise<void> {
+async function endOfTurn(result: Promise<unknown>): Promise<void> {
   await result.catch(() => undefined)
   await settle()
 }

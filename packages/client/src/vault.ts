@@ -12,14 +12,12 @@ export interface TokenStore {
 
 export interface SessionRecord {
   /** A random label, made at the login; tells this session from a later one. */
-  session: string
+  label: string
   /** The Idempotency-Key of the next refresh, and of all its repetitions. */
   key: string
   /** Absent when it travels in the cookie. */
   refresh_token?: string | undefined
 }
-
-export type Vault = ReturnType<typeof openVault>
 
 /** Without a store, localStorage holds the record; one with a refresh token in it stays in memory. */
 export function openVault(name: string, { storage }: Page, store?: TokenStore) {
@@ -73,7 +71,7 @@ function storageAsStore(name: string, storage: Page['storage']): TokenStore {
 function parseRecord(text: string | null | undefined): SessionRecord | undefined {
   try {
     const record = JSON.parse(text ?? '')
-    return typeof record.session === 'string' && typeof record.key === 'string' ? record : undefined
+    return typeof record.label === 'string' && typeof record.key === 'string' ? record : undefined
   } catch {
     return undefined
   }
