@@ -128,11 +128,15 @@ export function createClient(
     const { signal } = disposal
     await repeatedly(patience, signal, () =>
       exclusively(async () => {
-        // By its cookie a later login would be logged out.
-        if (!token && (await vault.load())) return
+        const later = await vault.load()
+        // By its cookie a later login would be logged out. A refresh can only have found the session that is to end.
+        if (!token && later && !later.isFound) return
         await send('POST', '/auth/logout', { body: { refresh_token: token }, signal }).catch((error) => {
           if (!endsTheSession(error)) throw error
         })
+        if (!later?.isFound) return
+        await vault.clear()
+        post({ kind: 'logout', label: later.label })
       }),
     )
   }
@@ -158,11 +162,13 @@ export function createClient(
     const before = session?.tokens
     const known = await vault.load()
     if (known && !signal.aborted) session ??= { label: known.label, expiresAtMs: 0 }
+    // Whoever has a session must still find one remembered when the turn comes, or else another tab has logged out.
+    const expected = session?.label
     return repeatedly(patience, signal, () =>
       exclusively(async () => {
         if (signal.aborted) throw aborted()
         const quicker = session?.tokens !== before && session?.tokens
-        return quicker || rotate(signal, known)
+        return quicker || rotate(signal, expected)
       }),
     )
   }
@@ -172,15 +178,14 @@ export function createClient(
    * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
    * gives way to a new one only after the answer, and only if nobody else did that.
    */
-  async function rotate(signal: AbortSignal, expected: SessionRecord | undefined): Promise<Tokens> {
+  async function rotate(signal: AbortSignal, expected: string | undefined): Promise<Tokens> {
     refuseWhileResting()
     const known = await vault.load()
     if (expected && !known) {
-      // Another tab has logged out.
-      leaveIfStill(expected.label)
+      leaveIfStill(expected)
       throw aborted()
     }
-    const record: SessionRecord = known ?? { label: randomText(), key: randomText() }
+    const record: SessionRecord = known ?? { label: randomText(), key: randomText(), isFound: true }
     const token = record.refresh_token
     if (signal.aborted) throw aborted()
     if (store && !token)

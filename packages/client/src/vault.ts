@@ -17,6 +17,8 @@ export interface SessionRecord {
   key: string
   /** Absent when it travels in the cookie. */
   refresh_token?: string | undefined
+  /** Made by a refresh that found the cookie of a session which nobody remembered. */
+  isFound?: true
 }
 
 /** Without a store, localStorage holds the record; one with a refresh token in it stays in memory. */

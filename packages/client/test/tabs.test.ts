@@ -10,6 +10,7 @@ import { type Fault, startProxy } from './support/proxy.ts'
 type FaultName = 'lose request' | 'lose answer' | 'cut answer' | 'late' | 'slow' | 500 | 503 | undefined
 
 const REFRESH = '/auth/token/refresh'
+const LOGOUT = '/auth/logout'
 const server = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie', AUTH_COOKIE_SECURE: 'false' })
 
 /** Two tabs of one browser, logged in in the first of them. */
@@ -126,10 +127,40 @@ suite('tabs', () => {
     assert.equal(browser.storage.size, 0)
   })
 
+  test('that still hold a session which another one has ended do not bring it back', async () => {
+    const { proxy, browser, other } = await twoTabs()
+    const told: boolean[] = []
+    other.onAuthChange(({ isLoggedIn }) => told.push(isLoggedIn))
+    // What is left of a logout whose message is late.
+    for (const key of browser.storage.keys()) browser.storage.delete(key)
+    await assert.rejects(other.refresh(), fails('CLIENT_ABORTED'))
+    assert.equal(await other.getAccessToken(), null)
+    assert.deepEqual(told, [false])
+    assert.equal(proxy.of(REFRESH).length, 0)
+    assert.equal(browser.storage.size, 0)
+  })
+
+  test('that find the session again while a logout waits for the server are logged out with it', async () => {
+    const { proxy, browser, one } = await twoTabs()
+    const faults: Fault[] = [{ kind: 'answer', status: 503, headers: { 'retry-after': '1' } }]
+    proxy.decide = ({ path }) => (path === LOGOUT ? faults.shift() : undefined)
+    const leaving = one.logout()
+    await eventually(() => assert.equal(proxy.of(LOGOUT).length, 1))
+    const fresh = browser.openTab()
+    await fresh.refresh()
+    await fresh.refresh()
+    const cookie = `refresh_token=${browser.cookie.value}`
+    await leaving
+    assert.equal(browser.cookie.value, undefined)
+    await eventually(async () => assert.equal(await fresh.getAccessToken(), null))
+    await assert.rejects(browser.openTab().refresh(), fails('AUTH_REFRESH_NOT_FOUND'))
+    assert.equal((await server.call('POST', REFRESH, { headers: { cookie } })).body.error.code, 'AUTH_TOKEN_REVOKED')
+  })
+
   test('cannot bring the session back while the server has not heard of its end', async () => {
     const { proxy, browser, one, other } = await twoTabs()
     const held = Promise.withResolvers<void>()
-    proxy.decide = ({ path }) => (path === '/auth/logout' ? { kind: 'hold request', until: held.promise } : undefined)
+    proxy.decide = ({ path }) => (path === LOGOUT ? { kind: 'hold request', until: held.promise } : undefined)
     const leaving = one.logout()
     assert.equal(await one.getAccessToken(), null)
     const refused = assert.rejects(one.refresh(), fails('AUTH_REFRESH_NOT_FOUND'))
@@ -180,7 +211,7 @@ suite('tabs', () => {
   test('log out the session that they see, not a later one', async () => {
     const { proxy, one, other, credentials } = await twoTabs()
     const faults: Fault[] = [{ kind: 'lose request' }]
-    proxy.decide = ({ path }) => (path === '/auth/logout' ? faults.shift() : undefined)
+    proxy.decide = ({ path }) => (path === LOGOUT ? faults.shift() : undefined)
     const leaving = one.logout()
     const entering = other.login(credentials)
     await Promise.all([leaving, entering])
