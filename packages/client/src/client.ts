@@ -14,7 +14,7 @@ export type AuthClient = ReturnType<typeof createClient>
 /** What the tabs tell each other. No refresh token is ever among it. */
 type Message =
   | { kind: 'login' | 'refresh'; label: string; tokens: Tokens }
-  | { kind: 'logout'; label: string | undefined }
+  | { kind: 'logout'; label: string | undefined; reason?: AuthErrorCode }
 
 interface Session {
   label: string
@@ -118,7 +118,6 @@ export function createClient(
     if (!disposal.signal.aborted) logins = new AbortController()
     const label = session?.label
     leave()
-    endedBy = undefined
     // Both at once, so that nobody finds the record in between.
     const [record] = await Promise.all([vault.load(), vault.clear()])
     post({ kind: 'logout', label: label ?? record?.label })
@@ -143,8 +142,8 @@ export function createClient(
 
   /**
    * Gets a new access token now; whoever else asks meanwhile, in any tab, gets the same one.
-   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is over;
-   *   any other code leaves it as it is
+   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is over,
+   *   CLIENT_ABORTED when another has taken its place or a logout came first; any other code leaves it as it is
    */
   function refresh(): Promise<Tokens> {
     if (refreshing) return refreshing
@@ -181,10 +180,7 @@ export function createClient(
   async function rotate(signal: AbortSignal, expected: string | undefined): Promise<Tokens> {
     refuseWhileResting()
     const known = await vault.load()
-    if (expected && !known) {
-      leaveIfStill(expected)
-      throw aborted()
-    }
+    if (expected && !known) throw overtaken(expected)
     const record: SessionRecord = known ?? { label: randomText(), key: randomText(), isFound: true }
     const token = record.refresh_token
     if (signal.aborted) throw aborted()
@@ -203,9 +199,9 @@ export function createClient(
     }
 
     const latest = await vault.load()
-    if (!signal.aborted && latest?.label !== record.label) leaveIfStill(record.label)
     if (signal.aborted) throw aborted()
-    if (latest?.key === record.key)
+    if (latest?.label !== record.label) throw overtaken(record.label)
+    if (latest.key === record.key)
       await vault.save({ ...record, key: randomText(), refresh_token: token && tokens.refresh_token })
     if (signal.aborted) throw aborted()
     enter(record.label, tokens)
@@ -213,14 +209,20 @@ export function createClient(
     return tokens
   }
 
+  /** Another tab has logged out or in: gives the session up, and answers the error to throw. */
+  function overtaken(label: string): AuthClientError {
+    leaveIfStill(label)
+    return aborted()
+  }
+
   /** The server has ended the session: forgets it, unless another has begun, and answers the error to throw. */
   async function over(record: SessionRecord, signal: AbortSignal, error: AuthClientError): Promise<AuthClientError> {
     const latest = await vault.load()
     if (signal.aborted) return aborted()
-    if (latest?.label === record.label) await vault.clear()
-    leaveIfStill(record.label)
-    endedBy = error.code
-    post({ kind: 'logout', label: record.label })
+    if (latest && latest.label !== record.label) return overtaken(record.label)
+    await vault.clear()
+    leaveIfStill(record.label, error.code)
+    post({ kind: 'logout', label: record.label, reason: error.code })
     return error
   }
 
@@ -236,8 +238,9 @@ export function createClient(
     try {
       return (await refresh()).access_token
     } catch (error) {
-      if (isOver(error)) return null
+      // Perhaps that of another login, which came first.
       if (session?.tokens && remainingMs() > 0) return session.tokens.access_token
+      if (isOver(error)) return null
       throw error
     }
   }
@@ -248,7 +251,7 @@ export function createClient(
     try {
       return (await refresh()).access_token
     } catch (error) {
-      if (isOver(error)) return null
+      if (isOver(error)) return session?.tokens?.access_token ?? null
       throw error
     }
   }
@@ -333,16 +336,17 @@ export function createClient(
     planRefresh(latestSeconds * (1 - Math.random() / 10))
   }
 
-  function leave(): void {
+  function leave(reason?: AuthErrorCode): void {
     refreshes.abort()
     if (!disposal.signal.aborted) refreshes = new AbortController()
     refreshing = undefined
     session = undefined
+    endedBy = reason
     clearTimeout(timer)
   }
 
-  function leaveIfStill(label: string): void {
-    if (!session || session.label === label) leave()
+  function leaveIfStill(label: string, reason?: AuthErrorCode): void {
+    if (!session || session.label === label) leave(reason)
   }
 
   function planRefresh(seconds: number): void {
@@ -379,7 +383,7 @@ export function createClient(
 
   async function receive(message: Message): Promise<void> {
     if (message.kind === 'logout') {
-      if (session?.label === message.label) leave()
+      if (session?.label === message.label) leave(message.reason)
     } else if (message.kind === 'refresh' ? session?.label === message.label : await concernsUs(message.label))
       enter(message.label, message.tokens)
     tell()

@@ -142,6 +142,24 @@ suite('a session', () => {
     assert.deepEqual(states, [{ isLoggedIn: false, reason: 'AUTH_TOKEN_REVOKED' }])
   })
 
+  test('that gave way to another login does not come back with a late answer, whatever that is', async () => {
+    for (const isRevoked of [false, true]) {
+      const { client, proxy, store, tokens, refreshesMeet } = await loggedIn()
+      const states: unknown[] = []
+      client.onAuthChange((state) => states.push(state))
+      const held = Promise.withResolvers<void>()
+      refreshesMeet({ kind: 'hold answer', until: held.promise })
+      if (isRevoked) await server.call('POST', '/auth/logout', { body: { refresh_token: tokens.refresh_token } })
+      const refused = assert.rejects(client.refresh(), fails('CLIENT_ABORTED'))
+      await eventually(() => assert.ok(proxy.of(REFRESH)[0]?.status))
+      const { credentials } = await registerAndLogIn(openClient({ baseUrl: proxy.url, store }))
+      held.resolve()
+      await refused
+      assert.deepEqual(states, [{ isLoggedIn: false }])
+      assert.equal((await client.me()).email, credentials.email)
+    }
+  })
+
   test('that has expired ends', async () => {
     const briefly = await startServer({ AUTH_SESSION_MAX_SEC: '1' })
     const client = openClient({ baseUrl: briefly.url, store: memoryStore() })

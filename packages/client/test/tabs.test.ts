@@ -3,6 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { startServer } from '../../../test/support/server.ts'
 import type { AuthClient } from '../src/client.ts'
+import type { AuthState } from '../src/types.ts'
 import { type Locks, memoryStore, openBrowser, openClient, registerAndLogIn } from './support/clients.ts'
 import { eventually, fails } from './support/expect.ts'
 import { type Fault, startProxy } from './support/proxy.ts'
@@ -168,6 +169,31 @@ suite('tabs', () => {
     await Promise.all([leaving, refused])
     assert.deepEqual([await one.getAccessToken(), await other.getAccessToken()], [null, null])
     assert.equal(browser.cookie.value, undefined)
+  })
+
+  test('all learn why the server ended the session', async () => {
+    const { browser, one, other } = await twoTabs()
+    const told: AuthState[] = []
+    other.onAuthChange((state) => told.push(state))
+    await server.call('POST', LOGOUT, { headers: { cookie: `refresh_token=${browser.cookie.value}` } })
+    await assert.rejects(one.refresh(), fails('AUTH_TOKEN_REVOKED'))
+    await eventually(() => assert.deepEqual(told, [{ isLoggedIn: false, reason: 'AUTH_TOKEN_REVOKED' }]))
+  })
+
+  test('that are overtaken by a login of another one hand out its token', async () => {
+    const { proxy, browser, one, other } = await twoTabs('no locks')
+    other.dispose()
+    const held = Promise.withResolvers<void>()
+    const faults: Fault[] = [{ kind: 'hold answer', until: held.promise }]
+    proxy.decide = ({ path }) => (path === REFRESH ? faults.shift() : undefined)
+    const fresh = browser.openTab()
+    const token = fresh.getAccessToken()
+    await eventually(() => assert.equal(proxy.of(REFRESH)[0]?.status, 200))
+    const told = new Promise((resolve) => fresh.onAuthChange(resolve))
+    const { tokens } = await registerAndLogIn(one)
+    await told
+    held.resolve()
+    assert.equal(await token, tokens.access_token)
   })
 
   test('all learn of a login, by whomever', async () => {
