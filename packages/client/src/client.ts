@@ -6,6 +6,7 @@ import { type Answer, createSend } from './http.ts'
 import type { Page } from './page.ts'
 import { randomText } from './random.ts'
 import { repeatedly } from './repeat.ts'
+import { startCountdown } from './stopwatch.ts'
 import type { AuthClientOptions, AuthState, Credentials, Tokens, User } from './types.ts'
 import { openVault, type SessionRecord } from './vault.ts'
 
@@ -19,8 +20,8 @@ type Message =
 interface Session {
   label: string
   tokens?: Tokens
-  /** Monotonic milliseconds. */
-  expiresAtMs: number
+  /** Of the access token. */
+  remainingMs: () => number
 }
 
 /** Refresh so long before the token expires, but not before this part of its lifetime is over. */
@@ -61,8 +62,8 @@ export function createClient(
   let logins = new AbortController()
   const disposal = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
-  /** Monotonic milliseconds; until then a 429 forbids to ask again. */
-  let restsUntilMs = 0
+  /** How long a 429 still forbids to ask again. */
+  let restMs = () => 0
   /** Why the server ended the last session. */
   let endedBy: AuthErrorCode | undefined
   let toldLabel: string | undefined
@@ -160,7 +161,7 @@ export function createClient(
     if (!session) await leaving
     const before = session?.tokens
     const known = await vault.load()
-    if (known && !signal.aborted) session ??= { label: known.label, expiresAtMs: 0 }
+    if (known && !signal.aborted) session ??= { label: known.label, remainingMs: () => 0 }
     // Whoever has a session must still find one remembered when the turn comes, or else another tab has logged out.
     const expected = session?.label
     return repeatedly(patience, signal, () =>
@@ -194,7 +195,7 @@ export function createClient(
       tokens = tokensIn(await send('POST', '/auth/token/refresh', { body: { refresh_token: token }, headers, signal }))
     } catch (error) {
       if (error instanceof AuthClientError && error.status === 429)
-        restsUntilMs = performance.now() + (error.retryAfterSeconds ?? PAUSE_SECONDS) * 1000
+        restMs = startCountdown(error.retryAfterSeconds ?? PAUSE_SECONDS)
       throw endsTheSession(error) ? await over(record, signal, error) : error
     }
 
@@ -231,15 +232,14 @@ export function createClient(
    * @throws {AuthClientError} when there is a session, but no valid token can be had for now
    */
   async function getAccessToken(): Promise<string | null> {
-    const remainingMs = () => (session?.expiresAtMs ?? 0) - performance.now()
     const leewayMs = Math.min(LEEWAY_SECONDS, (session?.tokens?.expires_in ?? 0) / 10) * 1000
-    if (session?.tokens && remainingMs() > leewayMs) return session.tokens.access_token
+    if (session?.tokens && session.remainingMs() > leewayMs) return session.tokens.access_token
     if (!session && !(await vault.load())) return null
     try {
       return (await refresh()).access_token
     } catch (error) {
       // Perhaps that of another login, which came first.
-      if (session?.tokens && remainingMs() > 0) return session.tokens.access_token
+      if (session?.tokens && session.remainingMs() > 0) return session.tokens.access_token
       if (isOver(error)) return null
       throw error
     }
@@ -318,7 +318,7 @@ export function createClient(
   }
 
   function refuseWhileResting(): void {
-    const seconds = Math.ceil((restsUntilMs - performance.now()) / 1000)
+    const seconds = Math.ceil(restMs() / 1000)
     if (seconds > 0)
       throw new AuthClientError('AUTH_RATE_LIMIT', 'the server has asked to wait', {
         status: 429,
@@ -328,8 +328,8 @@ export function createClient(
 
   function enter(label: string, tokens: Tokens): void {
     const lifetimeSeconds = tokens.expires_in
-    session = { label, tokens, expiresAtMs: performance.now() + lifetimeSeconds * 1000 }
-    restsUntilMs = 0
+    session = { label, tokens, remainingMs: startCountdown(lifetimeSeconds) }
+    restMs = () => 0
     endedBy = undefined
     // Varied, so that one tab is the first and the others get its result.
     const latestSeconds = Math.max(lifetimeSeconds - REFRESH_AHEAD_SECONDS, lifetimeSeconds * REFRESH_AFTER_PART)

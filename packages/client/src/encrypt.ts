@@ -2,6 +2,7 @@
 import { AuthClientError } from './errors.ts'
 import type { Answer, Send } from './http.ts'
 import { randomBytes, randomText, toBase64url } from './random.ts'
+import { startCountdown, startStopwatch } from './stopwatch.ts'
 
 export interface Encrypted {
   __front_enc__: {
@@ -20,10 +21,9 @@ export interface Encrypted {
 interface PublishedKey {
   kid: string
   key: CryptoKey
-  /** Monotonic milliseconds. */
-  expiresAtMs: number
-  /** What to add to the monotonic clock for epoch milliseconds, as the server counts them where it can be known. */
-  clockOffsetMs: number
+  remainingMs: () => number
+  /** Epoch milliseconds, as the server counts them where that can be known. */
+  nowMs: () => number
 }
 
 const DEFAULT_LIFETIME_SECONDS = 600
@@ -43,11 +43,13 @@ export function createEncryptor(send: Send) {
     const { kty, n, e } = jwk as { kty: string; n: string; e: string }
     const key = await crypto.subtle.importKey('jwk', { kty, n, e }, RSA, false, ['encrypt'])
     const lifetimeSeconds = /max-age=(\d+)/.exec(headers.get('Cache-Control') ?? '')?.[1] ?? DEFAULT_LIFETIME_SECONDS
+    const answeredMs = serverTimeMs(headers)
+    const passedMs = startStopwatch()
     return {
       kid: jwk.kid,
       key,
-      expiresAtMs: performance.now() + Number(lifetimeSeconds) * 1000,
-      clockOffsetMs: serverTimeMs(headers) - performance.now(),
+      remainingMs: startCountdown(Number(lifetimeSeconds)),
+      nowMs: () => answeredMs + passedMs(),
     }
   }
 
@@ -55,7 +57,7 @@ export function createEncryptor(send: Send) {
   async function publishedKey(): Promise<PublishedKey> {
     const asked = published
     const known = await asked?.catch(() => undefined)
-    if (known && performance.now() < known.expiresAtMs) return known
+    if (known && known.remainingMs() > 0) return known
     // Whoever found out first fetches for all.
     if (published === asked) published = fetchKey('no-cache')
     return published as Promise<PublishedKey>
@@ -63,8 +65,8 @@ export function createEncryptor(send: Send) {
 
   /** @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the keys met */
   async function encrypt(data: object): Promise<Encrypted> {
-    const { kid, key, clockOffsetMs } = await publishedKey()
-    const iat = Math.floor((performance.now() + clockOffsetMs) / 1000)
+    const { kid, key, nowMs } = await publishedKey()
+    const iat = Math.floor(nowMs() / 1000)
     const plaintext = new TextEncoder().encode(JSON.stringify({ ...data, iat, jti: randomText() }))
     const contentKey = randomBytes(32)
     const iv = randomBytes(12)

@@ -91,6 +91,16 @@ suite('encrypted credentials', () => {
     await assert.rejects(client.register(newCredentials()), fails('AUTH_BAD_REQUEST'))
   })
 
+  test('carry the time after a sleep of the machine', async (context) => {
+    const proxy = await startProxy(server.url)
+    const client = openClient({ baseUrl: proxy.url, encrypt: true })
+    await client.encrypt({})
+    const now = Date.now
+    context.mock.method(Date, 'now', () => now() + 300_000)
+    await client.register(newCredentials())
+    assert.equal(proxy.of(JWKS).length, 1)
+  })
+
   test('cannot be made without a published key', async () => {
     const proxy = await startProxy(server.url)
     proxy.decide = () => ({ kind: 'answer', status: 200, body: '{"keys":[]}' })

@@ -112,11 +112,25 @@ suite('a refresh', () => {
     const client = openClient({ baseUrl: proxy.url })
     const { tokens } = await registerAndLogIn(client)
     const now = Date.now
-    context.mock.method(Date, 'now', () => now() - 7 * 86_400_000)
+    let setBackMs = 7 * 86_400_000
+    context.mock.method(Date, 'now', () => now() - setBackMs)
     await eventually(() => assert.equal(proxy.of(REFRESH).length, 1))
     await eventually(async () => assert.notEqual(await client.getAccessToken(), tokens.access_token))
+    setBackMs *= 2
     proxy.decide = () => ({ kind: 'lose request' })
     await eventually(() => assert.rejects(client.getAccessToken(), fails('CLIENT_NETWORK')))
+  })
+})
+
+suite('an access token', () => {
+  test('that expired while the machine slept is not handed out', async (context) => {
+    const { client, proxy, tokens } = await loggedIn()
+    assert.equal(await client.getAccessToken(), tokens.access_token)
+    // In its sleep the monotonic clock stands still, and timers with it.
+    const now = Date.now
+    context.mock.method(Date, 'now', () => now() + tokens.expires_in * 1000)
+    assert.notEqual(await client.getAccessToken(), tokens.access_token)
+    assert.equal(proxy.of(REFRESH).length, 1)
   })
 })
 
