@@ -50,7 +50,14 @@ export function createClient(
   const page = openPage(name)
   const vault = openVault(name, page, store)
   const exclusively = createExclusively(page, name, 2 * requestTimeoutSeconds * 1000)
-  const send = createSend({ baseUrl: root, fetch, credentials: store ? 'omit' : 'include', requestTimeoutSeconds })
+  const disposal = new AbortController()
+  const send = createSend({
+    baseUrl: root,
+    fetch,
+    credentials: store ? 'omit' : 'include',
+    requestTimeoutSeconds,
+    disposal: disposal.signal,
+  })
   const encryptor = createEncryptor(send)
   const patience = { attempts, retryDelaySeconds }
   const listeners = new Set<(state: AuthState) => void>()
@@ -60,7 +67,6 @@ export function createClient(
   let leaving: Promise<void> | undefined
   let refreshes = new AbortController()
   let logins = new AbortController()
-  const disposal = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
   /** How long a 429 still forbids to ask again. */
   let restMs = () => 0
@@ -125,13 +131,12 @@ export function createClient(
     tell()
     const token = record?.refresh_token
     if (store && !token) return
-    const { signal } = disposal
-    await repeatedly(patience, signal, () =>
+    await repeatedly(patience, disposal.signal, () =>
       exclusively(async () => {
         const later = await vault.load()
         // By its cookie a later login would be logged out. A refresh can only have found the session that is to end.
         if (!token && later && !later.isFound) return
-        await send('POST', '/auth/logout', { body: { refresh_token: token }, signal }).catch((error) => {
+        await send('POST', '/auth/logout', { body: { refresh_token: token }, keepalive: true }).catch((error) => {
           if (!endsTheSession(error)) throw error
         })
         if (!later?.isFound) return
@@ -313,7 +318,7 @@ export function createClient(
 
   function sendCredentials(path: string, { encrypt = encryptsByDefault, ...data }: Credentials, signal?: AbortSignal) {
     const { email, password } = data
-    const sendBody = (body: object) => send('POST', path, { body, ...(signal && { signal }) })
+    const sendBody = (body: object) => send('POST', path, { body, signal })
     return encrypt ? encryptor.sendEncrypted({ email, password }, sendBody) : sendBody({ email, password })
   }
 

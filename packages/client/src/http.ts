@@ -13,8 +13,10 @@ export interface SendOptions {
   body?: object
   headers?: Record<string, string>
   cache?: RequestCache
-  /** Gives the request up; it then fails with CLIENT_ABORTED. */
-  signal?: AbortSignal
+  /** Lets the request outlive the page. */
+  keepalive?: boolean
+  /** Gives the request up; it then fails with CLIENT_ABORTED. Default: `disposal`. */
+  signal?: AbortSignal | undefined
 }
 
 export type Send = (method: 'GET' | 'POST', path: string, options?: SendOptions) => Promise<Answer>
@@ -24,20 +26,25 @@ interface Settings {
   fetch: Fetch
   credentials: RequestCredentials
   requestTimeoutSeconds: number
+  /** Gives up the requests that have no signal of their own. */
+  disposal: AbortSignal
 }
 
 /** @throws {AuthClientError} what the server answered, or CLIENT_NETWORK, _TIMEOUT, _BAD_ANSWER or _ABORTED */
-export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds }: Settings): Send {
-  return async (method, path, { body, headers, cache, signal } = {}) => {
-    if (signal?.aborted) throw aborted()
+export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds, disposal }: Settings): Send {
+  return async (method, path, { body, headers, cache, keepalive = false, signal = disposal } = {}) => {
+    if (signal.aborted) throw aborted()
     const controller = new AbortController()
     const abort = () => controller.abort()
     const timer = setTimeout(abort, requestTimeoutSeconds * 1000)
-    signal?.addEventListener('abort', abort)
+    signal.addEventListener('abort', abort)
     try {
       const response = await fetch(baseUrl + path, {
         method,
         credentials,
+        keepalive,
+        // To follow one would take the password or token along.
+        redirect: 'error',
         signal: controller.signal,
         headers: { ...(body && { 'Content-Type': 'application/json' }), ...headers },
         ...(body && { body: JSON.stringify(body) }),
@@ -46,13 +53,13 @@ export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds 
       return readAnswer(response, await response.text())
     } catch (error) {
       if (error instanceof AuthClientError) throw error
-      if (signal?.aborted) throw aborted()
+      if (signal.aborted) throw aborted()
       if (controller.signal.aborted)
         throw new AuthClientError('CLIENT_TIMEOUT', `no answer within ${requestTimeoutSeconds} s`, { cause: error })
       throw new AuthClientError('CLIENT_NETWORK', 'no answer from the authentication server', { cause: error })
     } finally {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', abort)
+      signal.removeEventListener('abort', abort)
     }
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { freshEnvironment, startProcess, startServer } from '../../../test/support/server.ts'
+import { freshEnvironment, newCredentials, startProcess, startServer } from '../../../test/support/server.ts'
+import type { AuthClient } from '../src/client.ts'
 import type { AuthClientError } from '../src/errors.ts'
 import { memoryStore, openBrowser, openClient, registerAndLogIn } from './support/clients.ts'
 import { eventually, fails } from './support/expect.ts'
@@ -239,6 +240,21 @@ suite('a logout', () => {
     assert.equal(answer.body.error.code, 'AUTH_TOKEN_REVOKED')
   })
 
+  test('outlives the page that asked for it', async () => {
+    const requests: Request[] = []
+    const { client } = await loggedIn({
+      fetch: (input: string, init: RequestInit) => {
+        requests.push(new Request(input, init))
+        return fetch(input, init)
+      },
+    })
+    await client.logout()
+    assert.deepEqual(
+      requests.filter(({ keepalive }) => keepalive).map(({ url }) => new URL(url).pathname),
+      ['/auth/logout'],
+    )
+  })
+
   test('that the server cannot hear still logs out here, and says so', async () => {
     const { client, proxy } = await loggedIn({ attempts: 2 })
     proxy.decide = () => ({ kind: 'lose request' })
@@ -318,7 +334,38 @@ suite('onAuthChange', () => {
   })
 })
 
+suite('dispose', () => {
+  test('ends whatever is under way', async () => {
+    const { proxy, store } = await loggedIn()
+    for (const [path, start] of [
+      ['/auth/register', (client: AuthClient) => client.register(newCredentials())],
+      ['/auth/login', (client: AuthClient) => client.login(newCredentials())],
+      ['/auth/me', (client: AuthClient) => client.me()],
+      [REFRESH, (client: AuthClient) => client.refresh()],
+      ['/auth/logout', (client: AuthClient) => client.logout()],
+      ['/.well-known/jwks.json', (client: AuthClient) => client.encrypt({})],
+    ] as const) {
+      proxy.seen.length = 0
+      proxy.decide = (seen) =>
+        seen.path === path ? { kind: 'hold request', until: new Promise(() => {}) } : undefined
+      const client = openClient({ baseUrl: proxy.url, store, requestTimeoutSeconds: 10 })
+      const refused = assert.rejects(start(client), fails('CLIENT_ABORTED'))
+      await eventually(() => assert.equal(proxy.of(path).length, 1))
+      client.dispose()
+      await refused
+    }
+  })
+})
+
 suite('errors', () => {
+  test('come instead of a redirect, which would take the password along', async () => {
+    const { client, proxy, credentials } = await loggedIn()
+    const elsewhere = await startProxy(server.url)
+    proxy.decide = ({ path }) => ({ kind: 'answer', status: 307, headers: { location: elsewhere.url + path } })
+    await assert.rejects(client.login(credentials), fails('CLIENT_NETWORK'))
+    assert.equal(elsewhere.seen.length, 0)
+  })
+
   test('carry what the server answered', async () => {
     const { client, credentials } = await loggedIn()
     await assert.rejects(client.register(credentials), fails('AUTH_EMAIL_TAKEN', { status: 409 }))
