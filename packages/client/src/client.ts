@@ -292,7 +292,7 @@ export function createClient(
     const spare = request.clone()
     const token = await getAccessToken()
     const response = await fetch(withToken(request, token))
-    const next = token && response.status === 401 ? await replaceAccessToken(token) : null
+    const next = token && response.status === 401 ? await replaceAccessToken(token).catch(() => null) : null
     if (!next) return response
     await response.body?.cancel()
     return fetch(withToken(spare, next))
@@ -374,7 +374,7 @@ export function createClient(
     const state: AuthState = loggedIn
       ? { isLoggedIn: true }
       : { isLoggedIn: false, ...(endedBy && { reason: endedBy }) }
-    for (const listener of listeners) queueMicrotask(() => listener(state))
+    for (const listener of listeners) queueMicrotask(() => listeners.has(listener) && listener(state))
   }
 
   /** A token that stays in this page's memory alone is no business of the other tabs. */
@@ -387,10 +387,14 @@ export function createClient(
   }
 
   async function receive(message: Message): Promise<void> {
+    const { signal } = refreshes
     if (message.kind === 'logout') {
       if (session?.label === message.label) leave(message.reason)
-    } else if (message.kind === 'refresh' ? session?.label === message.label : await concernsUs(message.label))
-      enter(message.label, message.tokens)
+    } else {
+      const isOurs = message.kind === 'refresh' ? session?.label === message.label : await concernsUs(message.label)
+      // A logout here may have come first.
+      if (isOurs && !signal.aborted) enter(message.label, message.tokens)
+    }
     tell()
   }
 
@@ -399,7 +403,8 @@ export function createClient(
     return !store || (await vault.load())?.label === label
   }
 
-  if (page.channel) page.channel.onmessage = ({ data }) => void receive(data)
+  // A store that cannot be read is reported to whoever calls next.
+  if (page.channel) page.channel.onmessage = ({ data }) => void receive(data).catch(() => undefined)
 
   return {
     register,

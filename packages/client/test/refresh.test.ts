@@ -292,6 +292,15 @@ suite('fetch', () => {
     assert.equal(proxy.of('/never').length, 2)
   })
 
+  test('hands a 401 on when no other token can be had for now', async () => {
+    const { client, proxy } = await loggedIn({ attempts: 1 })
+    proxy.decide = ({ path }) =>
+      path === REFRESH ? { kind: 'lose request' } : { kind: 'answer', status: 401, body: 'who are you?' }
+    const response = await client.fetch(`${proxy.url}/never`)
+    assert.equal(await response.text(), 'who are you?')
+    assert.deepEqual([proxy.of('/never').length, proxy.of(REFRESH).length], [1, 1])
+  })
+
   test('sends no token when nobody is logged in, and hands a 401 on', async () => {
     const proxy = await startProxy(server.url)
     const client = openClient({ baseUrl: proxy.url })
@@ -332,6 +341,15 @@ suite('onAuthChange', () => {
     await client.logout()
     assert.deepEqual(states, [false, true])
   })
+
+  test('calls nobody who was unsubscribed by another listener', async () => {
+    const { client } = await loggedIn()
+    let calls = 0
+    client.onAuthChange(() => unsubscribe())
+    const unsubscribe = client.onAuthChange(() => calls++)
+    await client.logout()
+    assert.equal(calls, 0)
+  })
 })
 
 suite('dispose', () => {
@@ -346,8 +364,7 @@ suite('dispose', () => {
       ['/.well-known/jwks.json', (client: AuthClient) => client.encrypt({})],
     ] as const) {
       proxy.seen.length = 0
-      proxy.decide = (seen) =>
-        seen.path === path ? { kind: 'hold request', until: new Promise(() => {}) } : undefined
+      proxy.decide = (seen) => (seen.path === path ? { kind: 'hold request', until: new Promise(() => {}) } : undefined)
       const client = openClient({ baseUrl: proxy.url, store, requestTimeoutSeconds: 10 })
       const refused = assert.rejects(start(client), fails('CLIENT_ABORTED'))
       await eventually(() => assert.equal(proxy.of(path).length, 1))

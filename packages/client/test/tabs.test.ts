@@ -246,6 +246,44 @@ suite('tabs', () => {
   })
 })
 
+suite('tabs with a store', () => {
+  async function storeTabs(load: (text: string | null) => Promise<string | null>) {
+    const inBody = await startServer()
+    const browser = openBrowser(inBody.url)
+    const store = memoryStore()
+    const one = browser.openTab({ store })
+    const other = browser.openTab({ store: { ...store, clear: () => store.clear(), load: () => load(store.text) } })
+    return { one, other }
+  }
+
+  test('that log out while they look whose a login is stay logged out', async () => {
+    const looking = Promise.withResolvers<void>()
+    const looked = Promise.withResolvers<void>()
+    const { one, other } = await storeTabs(async (text) => {
+      looking.resolve()
+      await looked.promise
+      return text
+    })
+    await registerAndLogIn(one)
+    await looking.promise
+    const leaving = other.logout()
+    looked.resolve()
+    await leaving
+    assert.equal(await other.getAccessToken(), null)
+  })
+
+  test('bear a store that cannot be read', async () => {
+    const asked = Promise.withResolvers<void>()
+    const { one, other } = await storeTabs(async () => {
+      asked.resolve()
+      throw new Error('the keychain is locked')
+    })
+    await registerAndLogIn(one)
+    await asked.promise
+    await assert.rejects(other.getAccessToken(), /keychain/)
+  })
+})
+
 suite('whatever the network and the tabs do', () => {
   const fault = fc.constantFrom<FaultName[]>(
     undefined,
