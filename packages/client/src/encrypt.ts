@@ -87,18 +87,17 @@ export function createEncryptor(send: Send) {
 
   /**
    * Sends the data encrypted. The server tells nobody what was wrong with a payload; an unknown kid is what new keys can
-   * heal. So after such a refusal the keys are fetched past every cache, and if they name another one, it is sent once more.
+   * heal. So after a refusal the keys are fetched past every cache, and if they name another one, it is sent once more.
    */
   async function sendEncrypted(data: object, sendBody: (body: Encrypted) => Promise<Answer>): Promise<Answer> {
     const encrypted = await encrypt(data)
     try {
       return await sendBody(encrypted)
     } catch (error) {
-      const isRefused =
-        error instanceof AuthClientError && error.status === 400 && error.message.includes('__front_enc__')
-      if (!isRefused) throw error
+      if (!(error instanceof AuthClientError && error.code === 'AUTH_BAD_REQUEST')) throw error
       published = fetchKey('reload')
-      if ((await published).kid === encrypted.__front_enc__.kid) throw error
+      const latest = await published.catch(() => undefined)
+      if (!latest || latest.kid === encrypted.__front_enc__.kid) throw error
       return sendBody(await encrypt(data))
     }
   }

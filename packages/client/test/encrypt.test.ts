@@ -69,13 +69,23 @@ suite('encrypted credentials', () => {
     const client = openClient({ baseUrl: proxy.url, encrypt: true })
     await assert.rejects(client.register({ ...newCredentials(), password: 'short' }), fails('AUTH_BAD_REQUEST'))
     assert.equal(proxy.of('/auth/register').length, 1)
-    assert.equal(proxy.of(JWKS).length, 1)
+    assert.equal(proxy.of(JWKS).length, 2)
     const refusal = { error: { code: 'AUTH_BAD_REQUEST', message: '__front_enc__ cannot be accepted' } }
     proxy.decide = ({ path }) =>
       path === JWKS ? undefined : { kind: 'answer', status: 400, body: JSON.stringify(refusal) }
     await assert.rejects(client.register(newCredentials()), fails('AUTH_BAD_REQUEST', { status: 400 }))
     assert.equal(proxy.of('/auth/register').length, 2)
-    assert.equal(proxy.of(JWKS).length, 2)
+    assert.equal(proxy.of(JWKS).length, 3)
+  })
+
+  test('that are refused while the keys cannot be fetched are reported as refused', async () => {
+    const proxy = await startProxy(server.url)
+    const client = openClient({ baseUrl: proxy.url, encrypt: true })
+    await client.encrypt({})
+    proxy.decide = ({ path }) => (path === JWKS ? { kind: 'lose request' } : undefined)
+    await assert.rejects(client.register({ ...newCredentials(), password: 'short' }), fails('AUTH_BAD_REQUEST'))
+    proxy.decide = () => undefined
+    await client.register(newCredentials())
   })
 
   test('carry the time of the server when the clock here is wrong', async () => {
