@@ -10,7 +10,10 @@ export type Exclusively = <Result>(work: () => Promise<Result>) => Promise<Resul
  */
 const SETTLING_MS = 50
 
-/** Whoever has waited for `limitMs` goes ahead without its turn: a tab that hangs must not hold up the others. */
+/**
+ * Whoever has waited for other tabs for `limitMs` goes ahead without its turn: one that hangs must not hold up the rest.
+ * A client by itself waits without limit, as each of its requests has one.
+ */
 export function createExclusively({ locks, storage }: Page, name: string, limitMs: number): Exclusively {
   if (locks) return (work) => underWebLock(locks, name, limitMs, work)
   if (storage) return (work) => underLease(storage, `${name}:lease`, limitMs, work)
@@ -32,14 +35,16 @@ function underWebLock<Result>(
   const waiting = new AbortController()
   const timer = setTimeout(() => waiting.abort(), limitMs)
   return new Promise((resolve) => {
+    let hasCome = false
     const turn = locks.request(name, { signal: waiting.signal }, () => {
+      hasCome = true
       clearTimeout(timer)
       const result = work()
       resolve(result)
       return endOfTurn(result)
     })
-    // Rejected only when it never came.
-    turn.catch(() => resolve(work())).finally(() => clearTimeout(timer))
+    // Rejected when it never comes, and when somebody steals it.
+    turn.catch(() => hasCome || resolve(work())).finally(() => clearTimeout(timer))
   })
 }
 

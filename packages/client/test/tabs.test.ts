@@ -76,6 +76,20 @@ suite('tabs', () => {
     assert.equal(proxy.of(REFRESH).length, 1)
   })
 
+  test('send nothing twice when somebody steals their turn', async () => {
+    const { proxy, one } = await twoTabs()
+    const held = Promise.withResolvers<void>()
+    proxy.decide = ({ path }) => (path === REFRESH ? { kind: 'hold request', until: held.promise } : undefined)
+    const refreshed = one.refresh()
+    await eventually(() => assert.equal(proxy.of(REFRESH).length, 1))
+    const { held: turns } = await navigator.locks.query()
+    const turn = turns?.find(({ name }) => name?.endsWith(proxy.url)) as LockInfo
+    await navigator.locks.request(turn.name as string, { steal: true }, () => undefined)
+    held.resolve()
+    await refreshed
+    assert.equal(proxy.of(REFRESH).length, 1)
+  })
+
   test('go on when one was closed before it got its answer', async () => {
     for (const locks of ['Web Locks', 'leases'] as const) {
       const { proxy, browser, one, other } = await twoTabs(locks)
