@@ -111,8 +111,8 @@ export function createClient(
 
   /**
    * Logs out here and in the other tabs at once, then at the server, trying again as `refresh` does.
-   * @throws {AuthClientError} AUTH_UNAVAILABLE, AUTH_FORBIDDEN or a client code when the server could not be told:
-   *   here nobody is logged in any more, but the session lives on there
+   * @throws {AuthClientError} AUTH_UNAVAILABLE, AUTH_RATE_LIMIT, AUTH_FORBIDDEN or a client code when the server could
+   *   not be told: here nobody is logged in any more, but the session may live on there
    */
   function logout(): Promise<void> {
     const done = logoutNow()
@@ -179,9 +179,10 @@ export function createClient(
   }
 
   /**
-   * Whatever happens on the way, the token that the next request carries is the live one or the one just replaced, and
+   * Whatever gets lost on the way, the token that the next request carries is the live one or the one just replaced, and
    * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
-   * gives way to a new one only after the answer, and only if nobody else did that.
+   * gives way to a new one only after the answer, and only if nobody else did that. A cookie needs turns for this: the
+   * late answer to whoever went without one sets an older cookie in place of the newer.
    */
   async function rotate(signal: AbortSignal, expected: string | undefined): Promise<Tokens> {
     refuseWhileResting()
@@ -284,7 +285,7 @@ export function createClient(
   /**
    * The standard `fetch`, with the access token added; after a 401, once more with a new one. For servers that may see
    * the token, and no others.
-   * @throws {AuthClientError} when no token can be had for now
+   * @throws {AuthClientError} when there is a session, but no valid token can be had for now
    * @throws {TypeError} when `fetch` itself does
    */
   async function fetchWithToken(input: string | URL | Request, init?: RequestInit): Promise<Response> {

@@ -17,13 +17,13 @@ export type ServerErrorCode =
 
 /** What went wrong on this side of the wire. */
 export type ClientErrorCode =
-  /** No answer, or one that was cut off: offline, DNS, CORS, a closed connection. */
+  /** No answer, or one that was cut off: offline, DNS, CORS, a closed connection. Or a redirect: none is followed. */
   | 'CLIENT_NETWORK'
   /** No whole answer within `requestTimeoutSeconds`. */
   | 'CLIENT_TIMEOUT'
   /** An answer that is not the contract's, such as a proxy's error page. */
   | 'CLIENT_BAD_ANSWER'
-  /** A logout, a login in another tab or `dispose` came first. */
+  /** A logout, another login or `dispose` came first. */
   | 'CLIENT_ABORTED'
   /** Encryption was asked for, but there is no WebCrypto (a page that is not served by HTTPS), or no published key. */
   | 'CLIENT_CANNOT_ENCRYPT'

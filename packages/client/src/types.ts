@@ -13,7 +13,7 @@ export interface AuthClientOptions {
    * travels in the cookie, or, if the server hands it out in the body, stays in memory.
    */
   store?: TokenStore
-  /** Sends the requests. Default: the global `fetch`. */
+  /** Sends the requests. Must obey `signal`, and not call the client. Default: the global `fetch`. */
   fetch?: Fetch
   /** How long an answer may take, in seconds. Default: 10. */
   requestTimeoutSeconds?: number
