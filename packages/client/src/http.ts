@@ -1,5 +1,6 @@
 /** One request to the authentication server, with a time limit, and its answer or a coded error. */
 import { AuthClientError, type AuthErrorCode, aborted } from './errors.ts'
+import type { Tokens } from './types.ts'
 
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
 
@@ -62,6 +63,14 @@ export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds,
       signal.removeEventListener('abort', abort)
     }
   }
+}
+
+/** @throws {AuthClientError} CLIENT_BAD_ANSWER for a 200 that some gateway made up */
+export function tokensIn({ body }: Answer): Tokens {
+  const tokens = body as Tokens
+  if (typeof tokens.access_token !== 'string' || !(tokens.expires_in > 0))
+    throw new AuthClientError('CLIENT_BAD_ANSWER', 'a 200 without a token', { status: 200 })
+  return tokens
 }
 
 function readAnswer({ ok, status, headers }: Response, text: string): Answer {

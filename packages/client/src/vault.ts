@@ -21,6 +21,8 @@ export interface SessionRecord {
   isFound?: true
 }
 
+export type Vault = ReturnType<typeof openVault>
+
 /** Without a store, localStorage holds the record; one with a refresh token in it stays in memory. */
 export function openVault(name: string, { storage }: Page, store?: TokenStore) {
   const place = store ?? storageAsStore(name, storage)

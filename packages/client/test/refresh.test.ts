@@ -100,6 +100,16 @@ suite('a refresh', () => {
     assert.equal(proxy.of(REFRESH).length, 2)
   })
 
+  test('answered 429 holds no other login back', async () => {
+    const { client, proxy, credentials, refreshesMeet } = await loggedIn()
+    const body = JSON.stringify({ error: { code: 'AUTH_RATE_LIMIT', message: 'slow down' } })
+    refreshesMeet({ kind: 'answer', status: 429, headers: { 'retry-after': '60' }, body })
+    await assert.rejects(client.refresh(), fails('AUTH_RATE_LIMIT'))
+    await client.login(credentials)
+    await client.refresh()
+    assert.equal(proxy.of(REFRESH).length, 2)
+  })
+
   test('does not wait long for a server that asks for it, but says how long', async () => {
     const { client, proxy, refreshesMeet } = await loggedIn()
     refreshesMeet({ kind: 'answer', status: 503, headers: { 'retry-after': '120' } })
