@@ -1,5 +1,5 @@
-/** `npm run bench`, or `npm run bench -- --quick`: measures, and writes RESULTS.md and the pictures beside it. */
-import { writeFileSync } from 'node:fs'
+/** `npm run bench`: measures, and writes RESULTS.md and the pictures beside it; with `-- --quick` into the folder quick/. */
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { firstToken } from './generator/sessions.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
@@ -82,7 +82,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 try {
   const measured = await measureAll(stage)
   const [{ server_version }] = (await query(stage.cluster.url, 'show server_version')) as [{ server_version: string }]
-  const write = (fileName: string, text: string) => writeFileSync(join(import.meta.dirname, fileName), text)
+  const folder = join(import.meta.dirname, isQuick ? 'quick' : '.')
+  mkdirSync(folder, { recursive: true })
+  const write = (fileName: string, text: string) => writeFileSync(join(folder, fileName), text)
   const date = new Date().toISOString().slice(0, 10)
   const minutes = (performance.now() - startedAtMs) / 60_000
   const postgresVersion = server_version.split(' ')[0] as string
@@ -90,7 +92,7 @@ try {
   write('storm.svg', drawStorm(measured.storms))
   write('table_size.svg', drawTableSizes(measured.tableSizes))
   write('peers.svg', drawPeers(measured.saturated))
-  stage.progress('wrote RESULTS.md, storm.svg, table_size.svg and peers.svg')
+  stage.progress(`wrote RESULTS.md, storm.svg, table_size.svg and peers.svg to ${folder}`)
 } finally {
   await stage.close()
   killChildren()
