@@ -36,8 +36,8 @@ export async function measureStorm(
   contestants: Contestant[],
   comparisonMicroseconds: number,
 ): Promise<Map<string, Storm[]>> {
-  const seconds = stage.isQuick ? 4 : 30
-  const quietSeconds = stage.isQuick ? 4 : 20
+  const seconds = stage.isQuick ? 2 : 30
+  const quietSeconds = stage.isQuick ? 2 : 20
   const rounds = stage.isQuick ? 1 : 3
   const loginGenerator = startWorker<Load, LoadResult>('generator/main.ts')
   const loginsPerSecond = (LOGIN_FACTOR * CORES * 1e6) / comparisonMicroseconds
