@@ -1,12 +1,5 @@
 import assert from 'node:assert/strict'
-import {
-  createHmac,
-  createPrivateKey,
-  createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
-  randomUUID,
-} from 'node:crypto'
+import { createHmac, createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { deflateRawSync } from 'node:zlib'
 import {
@@ -24,6 +17,7 @@ import {
   wrapKey,
 } from '../support/jose_by_hand.ts'
 import { keyFor } from '../support/key_files.ts'
+import { agreedByAliceAndBob, WRAPPING } from '../support/rfc_examples.ts'
 import { logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -33,30 +27,14 @@ const now = () => Math.floor(Date.now() / 1000)
 
 suite('the implementation by hand agrees with', () => {
   test('RFC 7518, appendix C: Concat KDF', () => {
-    const alice = {
-      kty: 'EC',
-      crv: 'P-256',
-      x: 'gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0',
-      y: 'SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps',
-      d: '0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo',
-    }
-    const bob = {
-      kty: 'EC',
-      crv: 'P-256',
-      x: 'weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ',
-      y: 'e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck',
-    }
-    const privateKey = createPrivateKey({ key: alice, format: 'jwk' })
-    const shared = diffieHellman({ privateKey, publicKey: createPublicKey({ key: bob, format: 'jwk' }) })
-    const derived = concatKdf(shared, 128, 'A128GCM', encode('Alice'), encode('Bob'))
-    assert.equal(encode(derived), 'VqqN6vgjbSBcIijNcacQGg')
+    const { secret, derived: expected } = agreedByAliceAndBob()
+    const derived = concatKdf(secret, 128, 'A128GCM', encode('Alice'), encode('Bob'))
+    assert.equal(encode(derived), expected)
   })
 
   test('RFC 3394, section 4.6: wrapping 256 bits with 256 bits', () => {
-    const wrappingKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
-    const key = Buffer.from('00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F', 'hex')
+    const { wrappingKey, key, wrapped: expected } = WRAPPING
     const wrapped = wrapKey(wrappingKey, key)
-    const expected = '28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21'
     assert.equal(wrapped.toString('hex'), expected)
     assert.deepEqual(unwrapKey(wrappingKey, wrapped), key)
   })

@@ -1,37 +1,19 @@
 import assert from 'node:assert/strict'
-import { createPrivateKey, createPublicKey, diffieHellman } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { type CryptoKey, compactDecrypt, compactVerify, generateKeyPair } from 'jose'
 import { concatKdf, encryptCompact, otherInfo, signCompact, wrapKey } from '../../src/utils/jose_writer.ts'
+import { agreedByAliceAndBob, WRAPPING } from '../support/rfc_examples.ts'
 
 suite('what the module writes with node:crypto', () => {
   test('derives keys as in RFC 7518, appendix C', () => {
-    const alice = {
-      kty: 'EC',
-      crv: 'P-256',
-      x: 'gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0',
-      y: 'SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps',
-      d: '0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo',
-    }
-    const bob = {
-      kty: 'EC',
-      crv: 'P-256',
-      x: 'weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ',
-      y: 'e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck',
-    }
-    const secret = diffieHellman({
-      privateKey: createPrivateKey({ key: alice, format: 'jwk' }),
-      publicKey: createPublicKey({ key: bob, format: 'jwk' }),
-    })
+    const { secret, derived: expected } = agreedByAliceAndBob()
     const derived = concatKdf(secret, otherInfo('A128GCM', 16, 'Alice', 'Bob')).subarray(0, 16)
-    assert.equal(derived.toString('base64url'), 'VqqN6vgjbSBcIijNcacQGg')
+    assert.equal(derived.toString('base64url'), expected)
   })
 
   test('wraps keys as in RFC 3394, section 4.6', () => {
-    const wrappingKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
-    const key = Buffer.from('00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F', 'hex')
-    const expected = '28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21'
-    assert.equal(wrapKey(wrappingKey, key).toString('hex'), expected)
+    const { wrappingKey, key, wrapped } = WRAPPING
+    assert.equal(wrapKey(wrappingKey, key).toString('hex'), wrapped)
   })
 
   for (const alg of ['ES256', 'RS256'])
