@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { createBatches } from '../../src/db/batches.ts'
 import {
+  type Answer,
   logInSomebody,
   me,
   newIdempotencyKey,
@@ -73,6 +74,35 @@ suite('many sessions at once', () => {
       await operator.end()
       assert.equal((await refresh(server, held.refresh_token, key)).status, 200, 'and nothing was lost')
     })
+})
+
+suite('two nodes on one PostgreSQL whose batches meet', { skip: !onPostgres }, () => {
+  /** Shows every token ten times, to either node in turns, all at once. */
+  async function refreshEverywhere(key?: string) {
+    const one = await startServer()
+    const other = await startServer(one.env)
+    const sessions = await Promise.all(Array.from({ length: 20 }, () => logInSomebody(one)))
+    const shown = Array.from({ length: 10 }, (_, round) =>
+      sessions.map(({ refresh_token }) => refresh(round % 2 ? other : one, refresh_token, key)),
+    )
+    const rounds = await Promise.all(shown.map((answers) => Promise.all(answers)))
+    return sessions.map((_, session) => rounds.map((answers) => answers[session] as Answer))
+  }
+
+  test('rotate each token once, without a key', async () => {
+    for (const answers of await refreshEverywhere()) {
+      const refused = answers.filter(({ status }) => status !== 200)
+      assert.deepEqual([...new Set(refused.map(({ body }) => body.error.code))], ['AUTH_TOKEN_REVOKED'])
+      assert.equal(answers.length - refused.length, 1)
+    }
+  })
+
+  test('give everybody the same successor, with a key', async () => {
+    for (const answers of await refreshEverywhere(newIdempotencyKey())) {
+      assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200])
+      assert.equal(new Set(answers.map(({ body }) => body.refresh_token)).size, 1)
+    }
+  })
 })
 
 suite('a batch', () => {
