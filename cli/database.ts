@@ -1,6 +1,7 @@
 /** What an operator does to the database. The embedded one is refused while a server holds it. */
 import { type Config, StartError } from '../src/config.ts'
-import { type Database, openDatabase } from '../src/db/connection.ts'
+import { openDatabase } from '../src/db/connection.ts'
+import type { Database } from '../src/db/database.ts'
 import type { Options } from './cerrojo.ts'
 
 const BATCH_SIZE = 10_000

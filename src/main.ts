@@ -5,13 +5,13 @@ import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
 import { type Config, loadConfig, StartError } from './config.ts'
 import { openDatabase } from './db/connection.ts'
+import { createPasswords } from './hashing/passwords.ts'
 import { answerError, answerUnreadable, registerErrorAnswers } from './http/errors.ts'
 import { registerGuard } from './http/guard.ts'
+import { createVerifiedTokens } from './jose/verified_tokens.ts'
+import { createRateLimits } from './limits/rate_limits.ts'
 import type { AuthContext } from './service/auth.ts'
 import { openKeyStore } from './utils/jwks.ts'
-import { createRateLimits } from './utils/rate_limits.ts'
-import { createPasswords } from './utils/security.ts'
-import { createVerifiedTokens } from './utils/verified_tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import type { NextToken, PresentedSession, Session, TokenHashes } from '../models/refresh_token.ts'
 import type { Client } from '../models/types.ts'
 import type { PublicUser, User } from '../models/user.ts'
-import type { Database } from './connection.ts'
+import type { Database } from './database.ts'
 
 const USER_AGENT_MAX_CHARACTERS = 512
 

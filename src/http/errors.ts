@@ -1,8 +1,8 @@
 /** Every refusal on its way out: one shape, whoever refused. */
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { RateLimits } from '../limits/rate_limits.ts'
 import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
-import type { RateLimits } from '../utils/rate_limits.ts'
 import { clientOf, SECURITY_HEADERS } from './guard.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST'] as const

@@ -1,22 +1,17 @@
 /** What the endpoints do, in the words of the contract. Knows neither HTTP nor SQL. */
 import type { Config } from '../config.ts'
 import * as db from '../db/auth.ts'
-import type { Database } from '../db/connection.ts'
+import type { Database } from '../db/database.ts'
+import type { Passwords } from '../hashing/passwords.ts'
+import type { VerifiedTokens } from '../jose/verified_tokens.ts'
+import type { RateLimits } from '../limits/rate_limits.ts'
 import type { Session } from '../models/refresh_token.ts'
 import { AuthError, type Client, type Tokens } from '../models/types.ts'
 import type { PublicUser } from '../models/user.ts'
 import { issueAccessToken } from '../utils/crypto.ts'
 import type { KeyStore } from '../utils/jwks.ts'
-import type { RateLimits } from '../utils/rate_limits.ts'
-import {
-  type CredentialsBody,
-  checkPasswordPolicy,
-  type Passwords,
-  readCredentials,
-  refuseReplay,
-} from '../utils/security.ts'
+import { type CredentialsBody, checkPasswordPolicy, readCredentials, refuseReplay } from '../utils/security.ts'
 import * as refreshTokens from '../utils/tokens.ts'
-import type { VerifiedTokens } from '../utils/verified_tokens.ts'
 
 /** What the service works with; made once, at the start. */
 export interface AuthContext {

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { base64url, type CryptoKey, compactDecrypt, errors, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
+import { encryptCompact, signCompact } from '../jose/writer.ts'
 import type { Session } from '../models/refresh_token.ts'
 import { AuthError } from '../models/types.ts'
-import { encryptCompact, signCompact } from './jose_writer.ts'
 import type { KeyStore, KeyUse } from './jwks.ts'
 
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']

@@ -1,25 +1,17 @@
-/** The rules for emails, passwords and browser-encrypted credentials, and the queue in front of bcrypt. */
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
+/** The rules for emails, passwords and browser-encrypted credentials. */
 import { dictionary } from '@zxcvbn-ts/language-common'
-import bcrypt from 'bcrypt'
-import pLimit from 'p-limit'
 import type { Config } from '../config.ts'
+import type { RateLimits } from '../limits/rate_limits.ts'
 import { AuthError, type Credentials } from '../models/types.ts'
 import { decryptFrontEnc } from './crypto.ts'
-import type { HashTask } from './hash_thread.ts'
 import type { KeyStore } from './jwks.ts'
-import type { RateLimits } from './rate_limits.ts'
 
 export type CredentialsBody = Credentials | { __front_enc__: unknown }
-export type Passwords = ReturnType<typeof createPasswords>
 
 /** Visible ASCII with one @, and a dot inside the domain. */
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
 const COMMON_PASSWORDS = new Set(dictionary['passwords-common'])
 const FRONT_ENC_TTL_SECONDS = 60
-/** Threads that wait for something to hash, of all servers in this process. */
-const idleThreads: Worker[] = []
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
@@ -76,51 +68,6 @@ export function checkPasswordPolicy(password: string, email: string): void {
   if (!/\p{Nd}/u.test(password)) throw badRequest('password must have a digit')
   if (COMMON_PASSWORDS.has(lowerCase)) throw badRequest('password must not be a common one')
   if (lowerCase === email.toLowerCase()) throw badRequest('password must differ from the email')
-}
-
-/** bcrypt takes turns on threads of its own, and beyond a queue nobody waits. */
-export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Config) {
-  const limit = pLimit(hashConcurrency)
-  /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
-  const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
-
-  function refuseWhenFull(): void {
-    if (limit.activeCount + limit.pendingCount >= hashConcurrency + hashQueue)
-      throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
-  }
-
-  async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    refuseWhenFull()
-    return limit(work)
-  }
-
-  const hash = (password: string) => onThread<string>({ password, rounds: bcryptRounds })
-
-  return {
-    /** To be asked before anything is spent on a request; `hash` and `verify` ask again.
-     * @throws {AuthError} AUTH_UNAVAILABLE when the queue is full */
-    refuseWhenFull,
-
-    hash: (password: string) => inTurn(() => hash(password)),
-
-    /** Spends one comparison even without a hash. A password that matches a hash of another cost is hashed anew. */
-    verify: (password: string, knownHash = strangerHash) =>
-      inTurn(async () => {
-        const matches = await onThread<boolean>({ password, hash: knownHash })
-        const isOutdated = matches && bcrypt.getRounds(knownHash) !== bcryptRounds
-        return { matches, newHash: isOutdated ? await hash(password) : undefined }
-      }),
-  }
-}
-
-async function onThread<Result>(task: HashTask): Promise<Result> {
-  const thread = idleThreads.pop() ?? new Worker(new URL('hash_thread.ts', import.meta.url))
-  thread.ref()
-  thread.postMessage(task)
-  const [result] = await once(thread, 'message')
-  thread.unref()
-  idleThreads.push(thread)
-  return result
 }
 
 function badRequest(message: string): AuthError {

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mock, suite, test } from 'node:test'
 import { loadConfig } from '../../src/config.ts'
-import type { Database } from '../../src/db/connection.ts'
-import { createRateLimits } from '../../src/utils/rate_limits.ts'
+import type { Database } from '../../src/db/database.ts'
+import { createRateLimits } from '../../src/limits/rate_limits.ts'
 import { assertRefused } from '../support/answers.ts'
 import {
   type Answer,

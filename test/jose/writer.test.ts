@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type CryptoKey, compactDecrypt, compactVerify, generateKeyPair } from 'jose'
-import { concatKdf, encryptCompact, otherInfo, signCompact, wrapKey } from '../../src/utils/jose_writer.ts'
+import { concatKdf, encryptCompact, otherInfo, signCompact, wrapKey } from '../../src/jose/writer.ts'
 import { agreedByAliceAndBob, WRAPPING } from '../support/rfc_examples.ts'
 
 suite('what the module writes with node:crypto', () => {

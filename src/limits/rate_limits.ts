@@ -1,9 +1,9 @@
 /** What may be tried how often, in windows of 15 minutes; a limit of 0 is off. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible'
 import type { Config } from '../config.ts'
-import type { Database } from '../db/connection.ts'
+import type { Database } from '../db/database.ts'
 import { AuthError } from '../models/types.ts'
-import { sha256 } from './tokens.ts'
+import { sha256 } from '../utils/tokens.ts'
 
 const WINDOW_SECONDS = 15 * 60
 /** A payload with `iat` is stale long before that; the jti of one without is remembered for so long. */

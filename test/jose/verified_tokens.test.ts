@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { loadConfig } from '../../src/config.ts'
+import { createVerifiedTokens } from '../../src/jose/verified_tokens.ts'
 import { issueAccessToken } from '../../src/utils/crypto.ts'
 import { type KeyStore, openKeyStore } from '../../src/utils/jwks.ts'
-import { createVerifiedTokens } from '../../src/utils/verified_tokens.ts'
 
 suite('a token that was verified before', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cerrojo-verified-'))

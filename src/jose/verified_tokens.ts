@@ -1,8 +1,8 @@
 /** Access tokens verified a short while ago, so that one shown again costs no cryptography. */
 import type { Config } from '../config.ts'
-import { type VerifiedToken, verifyAccessToken } from './crypto.ts'
-import type { KeyStore } from './jwks.ts'
-import { sha256 } from './tokens.ts'
+import { type VerifiedToken, verifyAccessToken } from '../utils/crypto.ts'
+import type { KeyStore } from '../utils/jwks.ts'
+import { sha256 } from '../utils/tokens.ts'
 
 export type VerifiedTokens = ReturnType<typeof createVerifiedTokens>
 

@@ -1,0 +1,82 @@
+/** What the module asks of a database, whichever it is: one statement, written as a template, at a time. */
+import { AuthError } from '../models/types.ts'
+import { createBatches } from './batches.ts'
+
+export interface Database {
+  /** True for the embedded database, which serves this process alone. */
+  isEmbedded: boolean
+  /**
+   * Runs one statement; a serialization failure or a deadlock is repeated a few times.
+   * @throws {AuthError} AUTH_UNAVAILABLE when the database could not be asked, or could not finish
+   */
+  query(statement: { text: string; values: unknown[] }): Promise<{ rows: unknown[] }>
+  /** Runs the statement of a template, each value in it sent as a parameter, and answers its rows. */
+  rows<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row[]>
+  /** The same, and answers its first row. */
+  row<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  /**
+   * The same for a statement that answers many callers at once: each value in it is sent as an array of what its callers
+   * gave, and each row tells the `place` of its caller in them, as `unnest … with ordinality` counts.
+   */
+  rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  /** The same over connections of its own, which stalled writes cannot take. */
+  reservedRowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  close(): Promise<void>
+}
+
+/** What PostgreSQL and the embedded database have in common. */
+export interface Engine {
+  isEmbedded: boolean
+  /** @param isReserved whether the connections kept for looks are to be used */
+  run(text: string, values: unknown[], isReserved: boolean): Promise<{ rows: unknown[] }>
+  close(): Promise<void>
+}
+
+const ATTEMPTS = 4
+const LOCK_NOT_AVAILABLE = '55P03'
+
+export function createDatabase(engine: Engine): Database {
+  async function ask(text: string, values: unknown[], isReserved = false): Promise<{ rows: unknown[] }> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await engine.run(text, values, isReserved)
+      } catch (error) {
+        const state = error instanceof Error && 'code' in error ? String(error.code) : ''
+        if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
+        // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
+        if (/^(22|23|42)/.test(state)) throw error
+        throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause: error })
+      }
+    }
+  }
+
+  function batched(isReserved: boolean): Database['rowInBatch'] {
+    const batches = new Map<TemplateStringsArray, ReturnType<typeof createBatches>>()
+    return async <Row>(texts: TemplateStringsArray, ...values: unknown[]) => {
+      const askForAll = (columns: unknown[][]) => ask(textOf(texts), columns, isReserved)
+      const rowOf = batches.get(texts) ?? createBatches(askForAll, isLocked)
+      batches.set(texts, rowOf)
+      return (await rowOf(values)) as Row | undefined
+    }
+  }
+
+  const rows = async <Row>(texts: TemplateStringsArray, ...values: unknown[]) =>
+    (await ask(textOf(texts), values)).rows as Row[]
+  return {
+    isEmbedded: engine.isEmbedded,
+    query: ({ text, values }) => ask(text, values),
+    rows,
+    row: async <Row>(texts: TemplateStringsArray, ...values: unknown[]) => (await rows<Row>(texts, ...values))[0],
+    rowInBatch: batched(false),
+    reservedRowInBatch: batched(true),
+    close: () => engine.close(),
+  }
+}
+
+function textOf(texts: TemplateStringsArray): string {
+  return texts.reduce((before, after, index) => `${before}$${index}${after}`)
+}
+
+function isLocked(error: unknown): boolean {
+  return error instanceof AuthError && (error.cause as { code?: unknown } | undefined)?.code === LOCK_NOT_AVAILABLE
+}
