@@ -12,6 +12,7 @@ import { createVerifiedTokens } from './jose/verified_tokens.ts'
 import { createRateLimits } from './limits/rate_limits.ts'
 import type { AuthContext } from './service/auth.ts'
 import { openKeyStore } from './utils/jwks.ts'
+import { createUnanswered } from './utils/tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000
@@ -45,7 +46,8 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   const limits = createRateLimits(config, database)
   const passwords = createPasswords(config)
   const verifiedTokens = createVerifiedTokens(keys, config)
-  const context: AuthContext = { config, database, keys, limits, passwords, verifiedTokens }
+  const unanswered = createUnanswered()
+  const context: AuthContext = { config, database, keys, limits, passwords, unanswered, verifiedTokens }
 
   registerErrorAnswers(app, limits)
   await registerGuard(app, config)

@@ -80,7 +80,7 @@ export function registerAuthRoutes(server: FastifyInstance, context: service.Aut
       access_token: tokens.accessToken,
       ...(way.inBody && { refresh_token: tokens.refreshToken }),
       token_type: 'Bearer' as const,
-      expires_in: config.accessTtlSeconds,
+      expires_in: tokens.accessExpiresInSeconds,
     }
   }
 }

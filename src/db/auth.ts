@@ -1,6 +1,6 @@
 /** Every statement of the module, one function each. Times are judged by the database's clock alone. */
 import type { Config } from '../config.ts'
-import type { NextToken, PresentedSession, Session, TokenHashes } from '../models/refresh_token.ts'
+import type { PresentedSession, RefreshToken, RotatedSession, Session } from '../models/refresh_token.ts'
 import type { Client } from '../models/types.ts'
 import type { PublicUser, User } from '../models/user.ts'
 import type { Database } from './database.ts'
@@ -20,7 +20,7 @@ export function findUserByEmail(db: Database, email: string) {
   return db.row<User>`
     select id, email, email_verified, password_hash
       from users
-     where email = ${email}::citext`
+     where email = ${email}`
 }
 
 /** Leaves a hash alone that has changed since it was read. */
@@ -31,71 +31,112 @@ export function replacePasswordHash(db: Database, user: User, newHash: string) {
      where id = ${user.id} and password_hash = ${user.password_hash}`
 }
 
-/** @returns undefined when the user is gone */
-export function insertSession(db: Database, config: Config, userId: string, hashes: TokenHashes, client: Client) {
+/**
+ * @param passwordHash the one that was compared: a login whose password was changed while it waited gets no session
+ * @returns undefined when the user is gone or disabled, or has another password by now
+ */
+export function insertSession(
+  db: Database,
+  config: Config,
+  { id: userId }: User,
+  passwordHash: string,
+  token: RefreshToken,
+  client: Client,
+) {
   const userAgent = client.userAgent?.slice(0, USER_AGENT_MAX_CHARACTERS)
   return db.row<Session>`
-    insert into refresh_tokens (user_id, family_hash, token_hash, user_agent, ip, expires_at)
-    select id, ${hashes.family}::bytea, ${hashes.token}::bytea, ${userAgent}::text, ${client.ip}::inet,
-           now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int))
+    insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
+    select ${token.sessionId}::uuid, id, ${token.hash}::bytea, ${userAgent}::text, ${client.ip}::inet,
+           now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int)),
+           now() + make_interval(secs => ${config.sessionMaxSeconds}::int)
       from users
-     where id = ${userId}
-    returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+     where id = ${userId} and password_hash = ${passwordHash} and disabled_at is null
+       for share -- whoever changes the password or disables the user comes before or after, and ends the sessions there are
+    returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds,
+              floor(extract(epoch from ends_at - now()))::int as ends_in_seconds`
 }
 
 /**
  * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row for each
- * of them; it changes no indexed column.
+ * of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that the
+ * database lost a rotation, and counts as the live one.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
-export function rotateToken(db: Database, config: Config, presented: TokenHashes, next: NextToken) {
-  return db.rowInBatch<Session>`
+export function rotateToken(
+  db: Database,
+  config: Config,
+  presented: RefreshToken,
+  attemptHash: Buffer | null,
+  successor: RefreshToken,
+  salt: Buffer,
+) {
+  return db.rowInBatch<RotatedSession>`
     update refresh_tokens
-       set token_hash = caller.next_hash, parent_hash = token_hash, rotation_salt = caller.next_salt,
-           attempt_hash = caller.attempt, issued_at = now(),
-           expires_at = least(now() + make_interval(secs => caller.ttl_seconds),
-                              created_at + make_interval(secs => caller.max_seconds))
-      from unnest(${presented.family}::bytea[], ${presented.token}::bytea[], ${presented.attempt}::bytea[],
-                  ${next.hash}::bytea[], ${next.salt}::bytea[],
-                  ${config.refreshTtlSeconds}::int[], ${config.sessionMaxSeconds}::int[]) with ordinality
-             as caller (family, token, attempt, next_hash, next_salt, ttl_seconds, max_seconds, place)
-     where family_hash = caller.family and token_hash = caller.token
+       set token_hash = caller.next_hash, parent_hash = caller.token_hash, rotation_salt = caller.next_salt,
+           attempt_hash = caller.attempt_hash, generation = caller.next_generation, issued_at = now(),
+           expires_at = least(now() + make_interval(secs => caller.ttl_seconds), ends_at),
+           ahead_at = case when refresh_tokens.generation < caller.generation then now() else ahead_at end
+      from (select *, max(generation) over (partition by session_id) as highest_generation
+              from unnest(${presented.sessionId}::uuid[], ${presented.hash}::bytea[], ${believedGeneration(presented)}::int[],
+                          ${attemptHash}::bytea[], ${successor.generation}::int[], ${successor.hash}::bytea[],
+                          ${salt}::bytea[], ${config.refreshTtlSeconds}::int[]) with ordinality
+                   as shown (session_id, token_hash, generation, attempt_hash, next_generation, next_hash,
+                             next_salt, ttl_seconds, place)) as caller
+     where id = caller.session_id
+       and (refresh_tokens.token_hash = caller.token_hash or refresh_tokens.generation < caller.generation)
+       and caller.generation = caller.highest_generation
        and revoked_at is null and expires_at > now()
-    returning caller.place, id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+       and exists (select from users where users.id = user_id and disabled_at is null)
+    returning caller.place, id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds,
+              floor(extract(epoch from ends_at - now()))::int as ends_in_seconds,
+              ahead_at is not distinct from now() as was_ahead`
 }
 
 /** Finds a session by any of its tokens, and tells where the presented one stands in it. */
-export function findPresentedSession(db: Database, config: Config, presented: TokenHashes) {
-  const graceSeconds = presented.attempt ? 0 : config.refreshGraceSeconds
+export function findPresentedSession(
+  db: Database,
+  config: Config,
+  presented: RefreshToken,
+  attemptHash: Buffer | null,
+  wasUnanswered: boolean,
+) {
   return db.row<PresentedSession>`
-    select id, user_id, rotation_salt,
-           extract(epoch from expires_at - now())::int as expires_in_seconds,
-           case when revoked_at is not null then 'revoked'
+    select refresh_tokens.id, user_id, rotation_salt, extract(epoch from expires_at - now())::int as expires_in_seconds,
+           floor(extract(epoch from ends_at - now()))::int as ends_in_seconds,
+           case when revoked_at is not null or disabled_at is not null then 'revoked'
                 when expires_at <= now() then 'expired'
-                when token_hash = ${presented.token} then 'live'
-                when parent_hash = ${presented.token} and attempt_hash = ${presented.attempt} then 'repeated'
-                when parent_hash = ${presented.token} and issued_at <= now()
-                     and now() < issued_at + make_interval(secs => ${graceSeconds}::int) then 'repeated'
+                when token_hash = ${presented.hash} or generation < ${believedGeneration(presented)}::int then 'live'
+                when parent_hash is distinct from ${presented.hash} then 'reused'
+                when attempt_hash = ${attemptHash} then 'repeated_by_key'
+                when issued_at > now() - make_interval(secs => ${config.refreshGraceSeconds}::int)
+                     and issued_at <= now() then 'repeated_in_grace'
+                when ${attemptHash}::bytea is null and ${wasUnanswered} then 'repeated_in_grace'
                 else 'reused' end as standing
       from refresh_tokens
-     where family_hash = ${presented.family}`
+      join users on users.id = user_id
+     where refresh_tokens.id = ${presented.sessionId}`
 }
 
 /** @returns undefined when there is no such session; one revoked before stays as it is */
-export function revokeSession(db: Database, familyHash: Buffer) {
-  return db.row<{ id: string }>`
+export function revokeSession(db: Database, sessionId: string) {
+  return db.row<Pick<Session, 'id' | 'user_id'>>`
     update refresh_tokens
        set revoked_at = coalesce(revoked_at, now())
-     where family_hash = ${familyHash}
-    returning id`
+     where id = ${sessionId}
+    returning id, user_id`
 }
 
-/** @returns undefined when the session is revoked or gone */
+/** @returns undefined when the session is revoked, past its end or gone, or its user disabled */
 export function findUserOfSession(db: Database, sessionId: string, userId: string) {
-  return db.rowInBatch<PublicUser>`
+  return db.reservedRowInBatch<PublicUser>`
     select caller.place, users.id, users.email, users.email_verified
       from unnest(${sessionId}::uuid[], ${userId}::uuid[]) with ordinality as caller (session_id, user_id, place)
       join refresh_tokens on refresh_tokens.id = caller.session_id
       join users on users.id = refresh_tokens.user_id and users.id = caller.user_id
-     where refresh_tokens.revoked_at is null`
+     where revoked_at is null and ends_at > now() and disabled_at is null`
+}
+
+/** A generation is believed of a token that we issued; any other is below that of every session. */
+function believedGeneration({ isOurs, generation }: RefreshToken): number {
+  return isOurs ? generation : -1
 }

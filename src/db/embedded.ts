@@ -4,7 +4,6 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { PGlite } from '@electric-sql/pglite'
-import { citext } from '@electric-sql/pglite/contrib/citext'
 import { StartError } from '../config.ts'
 import type { Engine } from './database.ts'
 import { migrate } from './migrations.ts'
@@ -21,7 +20,7 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
     await (await PGlite.create(unfinished)).close()
     await rename(unfinished, folder)
   }
-  const database = await PGlite.create(folder, { extensions: { citext } })
+  const database = await PGlite.create(folder)
   await migrate(async (text) => (await database.exec(text)).at(-1))
   const close = async () => {
     await database.close()

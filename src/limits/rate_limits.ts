@@ -55,13 +55,13 @@ export function createRateLimits(config: Config, database: Database) {
       if (blocked) throw refusal(blocked.msBeforeNext)
     },
     /** What to throw at a session that has used up its rotations. */
-    async rotationRefusal(familyHash: Buffer): Promise<AuthError | undefined> {
+    async rotationRefusal(sessionId: string): Promise<AuthError | undefined> {
       if (config.rateLimitRefresh === 0) return undefined
-      const used = await rotations.get(familyHash.toString('base64url'))
+      const used = await rotations.get(sessionId)
       return used && used.remainingPoints === 0 ? refusal(used.msBeforeNext) : undefined
     },
-    async countRotation(familyHash: Buffer): Promise<void> {
-      if (config.rateLimitRefresh > 0) await rotations.penalty(familyHash.toString('base64url'))
+    async countRotation(sessionId: string): Promise<void> {
+      if (config.rateLimitRefresh > 0) await rotations.penalty(sessionId)
     },
     /** Remembers the jti of an encrypted payload, in either database. */
     async isFirstUse(jti: string): Promise<boolean> {

@@ -1,16 +1,15 @@
-/** How a refresh token and its idempotency key are known to the database; SHA-256 each. */
-export interface TokenHashes {
-  /** Of the token's first 16 bytes, which stay the same for the whole session. */
-  family: Buffer
-  /** Of all 48 bytes. */
-  token: Buffer
-  attempt: Buffer | null
-}
-
-/** What a rotation stores of the successor: its SHA-256, and the 32 bytes that it was derived with. */
-export interface NextToken {
+/** A refresh token, taken apart (contract, `refresh_token.form`). */
+export interface RefreshToken {
+  /** All 48. */
+  bytes: Buffer
+  /** The sid claim and the key of the session's row: a UUID of version 8, derived from the token's family. */
+  sessionId: string
+  /** SHA-256 of all 48 bytes; what the database knows of the token. */
   hash: Buffer
-  salt: Buffer
+  /** How often its session had been refreshed when it was issued. */
+  generation: number
+  /** Whether its MAC says that we issued it. */
+  isOurs: boolean
 }
 
 /** One session, a row of `refresh_tokens`, as far as a login or a rotation tells of it. */
@@ -19,13 +18,21 @@ export interface Session {
   id: string
   user_id: string
   expires_in_seconds: number
+  /** Until its absolute end, which no token of it outlives. */
+  ends_in_seconds: number
+}
+
+export interface RotatedSession extends Session {
+  /** Whether the database had lost a rotation that this token proves. */
+  was_ahead: boolean
 }
 
 /** A session found by any of its tokens. */
 export interface PresentedSession extends Session {
-  /** Of the session, or of the presented token in it: `repeated` is the token just replaced, shown with the
-   * idempotency key of that rotation or within the grace; `reused` is every other that is not live. */
-  standing: 'revoked' | 'expired' | 'live' | 'repeated' | 'reused'
+  /** Of the session, or of the presented token in it: `repeated_by_key` is the token just replaced, shown with the
+   * idempotency key of that rotation, `repeated_in_grace` the same soon enough, or after a 503; `reused` is every other
+   * that is not live. */
+  standing: 'revoked' | 'expired' | 'live' | 'repeated_by_key' | 'repeated_in_grace' | 'reused'
   /** 32 bytes; what the live token was derived with. */
   rotation_salt: Buffer
 }

@@ -47,6 +47,7 @@ export interface Credentials {
 
 export interface Tokens {
   accessToken: string
+  accessExpiresInSeconds: number
   /** 64 characters of base64url. */
   refreshToken: string
   refreshExpiresInSeconds: number

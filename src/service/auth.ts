@@ -5,7 +5,7 @@ import type { Database } from '../db/database.ts'
 import type { Passwords } from '../hashing/passwords.ts'
 import type { VerifiedTokens } from '../jose/verified_tokens.ts'
 import type { RateLimits } from '../limits/rate_limits.ts'
-import type { Session } from '../models/refresh_token.ts'
+import type { RefreshToken, Session } from '../models/refresh_token.ts'
 import { AuthError, type Client, type Tokens } from '../models/types.ts'
 import type { PublicUser } from '../models/user.ts'
 import { issueAccessToken } from '../utils/crypto.ts'
@@ -20,6 +20,7 @@ export interface AuthContext {
   keys: KeyStore
   limits: RateLimits
   passwords: Passwords
+  unanswered: refreshTokens.Unanswered
   verifiedTokens: VerifiedTokens
 }
 
@@ -36,7 +37,7 @@ export async function register(context: AuthContext, body: CredentialsBody, clie
 }
 
 export async function login(context: AuthContext, body: CredentialsBody, client: Client): Promise<Tokens> {
-  const { config, database, limits, passwords } = context
+  const { config, database, keys, limits, passwords } = context
   passwords.refuseWhenFull()
   const { email, password, jti } = await readCredentials(context, body)
   await limits.countLogin(email, client.network)
@@ -49,48 +50,60 @@ export async function login(context: AuthContext, body: CredentialsBody, client:
   if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
   if (newHash) await db.replacePasswordHash(database, user, newHash)
 
-  const token = refreshTokens.createRefreshToken()
-  const hashes = refreshTokens.hashRefreshToken(token)
-  const session = await db.insertSession(database, config, user.id, hashes, client)
+  const token = refreshTokens.createRefreshToken(keys.macKeys())
+  const session = await db.insertSession(database, config, user, newHash ?? user.password_hash, token, client)
   if (!session) throw new AuthError('AUTH_INVALID_CREDENTIALS')
   return issueTokens(context, session, token)
 }
 
 /**
- * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation
- * or within the grace, gets the same successor; any other token of the session shown again revokes it.
+ * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation,
+ * within the grace, or when nobody got its successor, gets the same successor; any other token of the session revokes it.
  */
-export async function refresh(context: AuthContext, token?: string, idempotencyKey?: string): Promise<Tokens> {
-  const { config, database, limits } = context
-  const presented = refreshTokens.decodeRefreshToken(token)
-  const hashes = refreshTokens.hashRefreshToken(presented, idempotencyKey)
+export async function refresh(context: AuthContext, text?: string, idempotencyKey?: string): Promise<Tokens> {
+  const { config, database, keys, limits, unanswered } = context
+  const macKeys = keys.macKeys()
+  const presented = refreshTokens.readRefreshToken(text, macKeys)
+  const attemptHash = idempotencyKey === undefined ? null : refreshTokens.sha256(idempotencyKey)
 
-  const rotationRefusal = await limits.rotationRefusal(hashes.family)
+  const rotationRefusal = await limits.rotationRefusal(presented.sessionId)
   if (!rotationRefusal) {
-    const salt = refreshTokens.createRotationSalt()
-    const successor = refreshTokens.deriveSuccessor(presented, salt)
-    const next = { hash: refreshTokens.sha256(successor), salt }
-    const session = await db.rotateToken(database, config, hashes, next)
-    if (session) {
-      await limits.countRotation(hashes.family)
-      return issueTokens(context, session, successor)
+    const salt = refreshTokens.rotationSalt(presented, macKeys, idempotencyKey)
+    const successor = refreshTokens.deriveSuccessor(presented, salt, macKeys)
+    try {
+      const session = await db.rotateToken(database, config, presented, attemptHash, successor, salt)
+      if (session) {
+        await limits.countRotation(session.id)
+        return issueTokens(context, session, successor)
+      }
+    } catch (error) {
+      unanswered.add(presented) // the statement may take effect all the same
+      throw error
     }
   }
 
-  const session = await db.findPresentedSession(database, config, hashes)
-  if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
-  if (session.standing === 'expired') throw new AuthError('AUTH_TOKEN_EXPIRED')
-  if (session.standing === 'live') throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
-  if (session.standing === 'repeated')
-    return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt))
-  if (session.standing === 'reused') await db.revokeSession(database, hashes.family)
+  const wasUnanswered = unanswered.has(presented)
+  const session = await db.findPresentedSession(database, config, presented, attemptHash, wasUnanswered)
+  switch (session?.standing) {
+    case undefined:
+      throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+    case 'expired':
+      throw new AuthError('AUTH_TOKEN_EXPIRED')
+    case 'live':
+      throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+    case 'repeated_by_key':
+    case 'repeated_in_grace':
+      return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt, macKeys))
+    case 'reused':
+      await db.revokeSession(database, session.id)
+  }
   throw new AuthError('AUTH_TOKEN_REVOKED')
 }
 
 /** Revokes the session that the token belongs to, whichever of its tokens it is. */
-export async function logout({ database }: AuthContext, token?: string): Promise<void> {
-  const { family } = refreshTokens.hashRefreshToken(refreshTokens.decodeRefreshToken(token))
-  const session = await db.revokeSession(database, family)
+export async function logout({ database, keys }: AuthContext, text?: string): Promise<void> {
+  const { sessionId } = refreshTokens.readRefreshToken(text, keys.macKeys())
+  const session = await db.revokeSession(database, sessionId)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
 }
 
@@ -102,10 +115,12 @@ export async function me({ database, verifiedTokens }: AuthContext, accessToken?
   return user
 }
 
-async function issueTokens(context: AuthContext, session: Session, refreshToken: Buffer): Promise<Tokens> {
+async function issueTokens(context: AuthContext, session: Session, refreshToken: RefreshToken): Promise<Tokens> {
+  const accessExpiresInSeconds = Math.min(context.config.accessTtlSeconds, session.ends_in_seconds)
   return {
-    accessToken: await issueAccessToken(context.keys, context.config, session),
-    refreshToken: refreshToken.toString('base64url'),
+    accessToken: await issueAccessToken(context.keys, context.config, session, accessExpiresInSeconds),
+    accessExpiresInSeconds,
+    refreshToken: refreshToken.bytes.toString('base64url'),
     refreshExpiresInSeconds: session.expires_in_seconds,
   }
 }

@@ -19,11 +19,16 @@ type AccessClaims = Record<'sub' | 'sid' | 'jti', string> & Record<'iat' | 'exp'
 export type VerifiedToken = Pick<AccessClaims, 'sub' | 'sid' | 'exp'> & Record<'signingKid' | 'encryptionKid', string>
 
 /** @returns a compact JWE (RFC 7516) around a compact JWS (RFC 7515) */
-export async function issueAccessToken(keys: KeyStore, config: Config, session: Session): Promise<string> {
+export async function issueAccessToken(
+  keys: KeyStore,
+  config: Config,
+  session: Session,
+  ttlSeconds: number,
+): Promise<string> {
   const signing = await keys.active('sig')
   const encryption = await keys.active('enc')
   const iat = Math.floor(Date.now() / 1000)
-  const exp = iat + config.accessTtlSeconds
+  const exp = iat + ttlSeconds
   const copied = { iss: config.issuer, aud: config.audience, iat, exp, jti: randomUUID() }
 
   const jws = signCompact(

@@ -1,45 +1,92 @@
-/** Opaque refresh tokens: made at random, found by a hash of their first half, rotated by derivation. */
-import { createHash, createHmac, randomBytes } from 'node:crypto'
-import type { TokenHashes } from '../models/refresh_token.ts'
+/** Opaque refresh tokens: family, generation, secret and MAC (contract, `refresh_token`), rotated by derivation. */
+import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { RefreshToken } from '../models/refresh_token.ts'
 import { AuthError } from '../models/types.ts'
 
-/** The half that stays the same for the whole session. */
+/** The part that stays the same for the whole session. */
 const FAMILY_BYTES = 16
-const TOKEN_BYTES = 48
-const ROTATION_SALT_BYTES = 32
+const SECRET_BYTES = 16
+/** Family, generation in four bytes, and secret; the rest is a MAC over them. */
+const SIGNED_BYTES = 36
+const MAC_BYTES = 12
 /** 48 bytes in base64url without padding (RFC 4648, section 5). */
 const TOKEN_FORM = /^[A-Za-z0-9_-]{64}$/
+/** So that the next one still is an integer to PostgreSQL. */
+const GENERATION_MAX = 2 ** 31 - 2
+const ROTATION_SALT_BYTES = 32
 
-/** @returns 48 bytes */
-export function createRefreshToken(): Buffer {
-  return randomBytes(TOKEN_BYTES)
+/** The first token of a new session, at random. */
+export function createRefreshToken([macKey]: MacKeys): RefreshToken {
+  return assemble(randomBytes(FAMILY_BYTES), 0, randomBytes(SECRET_BYTES), macKey)
 }
 
 /**
- * @returns 48 bytes
+ * @param macKeys those that tokens may have been made with
  * @throws {AuthError} AUTH_REFRESH_NOT_FOUND for nothing, or a text that cannot be a refresh token
  */
-export function decodeRefreshToken(text: string | undefined): Buffer {
+export function readRefreshToken(text: string | undefined, macKeys: MacKeys): RefreshToken {
   if (text === undefined || !TOKEN_FORM.test(text)) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
-  return Buffer.from(text, 'base64url')
+  const bytes = Buffer.from(text, 'base64url')
+  const generation = bytes.readUInt32BE(FAMILY_BYTES)
+  if (generation > GENERATION_MAX) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  const [signed, mac] = [bytes.subarray(0, SIGNED_BYTES), bytes.subarray(SIGNED_BYTES)]
+  const isOurs = macKeys.some((macKey) => timingSafeEqual(mac, macOf(signed, macKey)))
+  return { ...known(bytes), generation, isOurs }
 }
 
-export function hashRefreshToken(token: Buffer, idempotencyKey?: string): TokenHashes {
-  const attempt = idempotencyKey === undefined ? null : sha256(idempotencyKey)
-  return { family: sha256(token.subarray(0, FAMILY_BYTES)), token: sha256(token), attempt }
-}
-
-/** @returns 32 bytes */
-export function createRotationSalt(): Buffer {
-  return randomBytes(ROTATION_SALT_BYTES)
+/**
+ * What the successor is derived with, 32 bytes: random, or with an idempotency key always the same for the same request,
+ * on every node and even after the database was set back.
+ */
+export function rotationSalt(token: RefreshToken, [macKey]: MacKeys, idempotencyKey?: string): Buffer {
+  if (idempotencyKey === undefined) return randomBytes(ROTATION_SALT_BYTES)
+  return createHmac('sha256', macKey).update(token.bytes).update(idempotencyKey).digest()
 }
 
 /** The same token and salt always give the same successor, and nobody derives it without the token. */
-export function deriveSuccessor(token: Buffer, rotationSalt: Buffer): Buffer {
-  const secret = createHmac('sha256', token).update(rotationSalt).digest()
-  return Buffer.concat([token.subarray(0, FAMILY_BYTES), secret])
+export function deriveSuccessor({ bytes, generation }: RefreshToken, salt: Buffer, [macKey]: MacKeys): RefreshToken {
+  const secret = createHmac('sha256', bytes).update(salt).digest().subarray(0, SECRET_BYTES)
+  return assemble(bytes.subarray(0, FAMILY_BYTES), generation + 1, secret, macKey)
 }
 
+/** Tokens whose rotation was answered 503, so that nobody got their successor; each by its hash, for a minute. */
+export function createUnanswered() {
+  const hashes = new LRUCache<string, true>({ max: 10_000, ttl: 60_000 })
+  return {
+    add: ({ hash }: RefreshToken) => void hashes.set(hash.toString('base64url'), true),
+    has: ({ hash }: RefreshToken) => hashes.has(hash.toString('base64url')),
+  }
+}
+
+export type Unanswered = ReturnType<typeof createUnanswered>
+
 export function sha256(content: Buffer | string): Buffer {
-  return createHash('sha256').update(content).digest()
+  return hash('sha256', content, 'buffer')
+}
+
+/** 32 bytes each: first the one to make tokens with, then those that older tokens were made with. */
+export type MacKeys = [Buffer, ...Buffer[]]
+
+function assemble(family: Buffer, generation: number, secret: Buffer, macKey: Buffer): RefreshToken {
+  const counter = Buffer.alloc(4)
+  counter.writeUInt32BE(generation)
+  const signed = Buffer.concat([family, counter, secret])
+  return { ...known(Buffer.concat([signed, macOf(signed, macKey)])), generation, isOurs: true }
+}
+
+function known(bytes: Buffer): Pick<RefreshToken, 'bytes' | 'sessionId' | 'hash'> {
+  return { bytes, sessionId: sessionIdOf(bytes.subarray(0, FAMILY_BYTES)), hash: sha256(bytes) }
+}
+
+function macOf(signed: Buffer, macKey: Buffer): Buffer {
+  return createHmac('sha256', macKey).update(signed).digest().subarray(0, MAC_BYTES)
+}
+
+/** The first 16 bytes of the family's SHA-256 as a UUID of version 8 (RFC 9562, section 5.8). */
+function sessionIdOf(family: Buffer): string {
+  const bytes = sha256(family).subarray(0, 16)
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }

@@ -108,9 +108,9 @@ suite('each error code', () => {
 
   async function expiredAccessToken(): Promise<string> {
     const config = loadConfig(server.env)
-    const session = { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 0 }
+    const session = { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 0, ends_in_seconds: 0 }
     const keys = await openKeyStore(config, assert.ifError)
-    return issueAccessToken(keys, { ...config, accessTtlSeconds: -3600 }, session)
+    return issueAccessToken(keys, config, session, -3600)
   }
 })
 

@@ -15,7 +15,12 @@ suite('a token that was verified before', async () => {
   const config = loadConfig({ AUTH_KEYS_DIR: folder })
   const store = await openKeyStore(config, assert.ifError)
   const issue = () =>
-    issueAccessToken(store, config, { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 1 })
+    issueAccessToken(
+      store,
+      config,
+      { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 1, ends_in_seconds: 1 },
+      900,
+    )
 
   test('is not verified again, and another one is', async () => {
     const verified = createVerifiedTokens(store, config)

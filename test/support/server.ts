@@ -1,12 +1,11 @@
 /** Whole servers for the tests, over real HTTP, each on keys and a database of its own. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
 import { PGlite } from '@electric-sql/pglite'
-import { citext } from '@electric-sql/pglite/contrib/citext'
 import pg from 'pg'
 import { loadConfig } from '../../src/config.ts'
 import { buildApp } from '../../src/main.ts'
@@ -161,7 +160,16 @@ export function newIdempotencyKey(): string {
   return randomBytes(24).toString('base64url')
 }
 
-/** Asks the database of a server; the embedded one serves one process at a time, so that server must be closed. */
+/** The embedded databases that servers in this process have open, by their folders, so that a test can ask them too. */
+const openEmbedded = new Map<string, PGlite>()
+const createEmbedded = PGlite.create.bind(PGlite)
+PGlite.create = async (folder: string) => {
+  const database = await createEmbedded(folder)
+  openEmbedded.set(folder, database)
+  return database
+}
+
+/** Asks the database of a server; an embedded one that another process has open cannot be asked. */
 export async function runSql(
   env: Environment,
   sql: string,
@@ -174,10 +182,44 @@ export async function runSql(
     await client.end()
     return rows
   }
-  const database = await PGlite.create(join(env.AUTH_DATA_DIR as string, 'postgres'), { extensions: { citext } })
+  const folder = join(env.AUTH_DATA_DIR as string, 'postgres')
+  const open = openEmbedded.get(folder)
+  const database = open && !open.closed ? open : await createEmbedded(folder)
   const { rows } = await database.query<Record<string, unknown>>(sql, values)
-  await database.close()
+  if (database !== open) await database.close()
   return rows
+}
+
+let copies = 0
+
+/**
+ * Copies the sessions of a server's database.
+ * @returns puts the copy back, as a failover to a replica that was behind or a restored backup does
+ */
+export async function copySessions(env: Environment): Promise<() => Promise<void>> {
+  const copy = `copy_${++copies}`
+  await runSql(env, `create table ${copy} as select * from refresh_tokens`)
+  return async () => {
+    await runSql(
+      env,
+      `with kept as (
+         insert into refresh_tokens select * from ${copy}
+           on conflict (id) do update
+          set (generation, token_hash, parent_hash, rotation_salt, attempt_hash, issued_at, expires_at, ahead_at, revoked_at) =
+              (excluded.generation, excluded.token_hash, excluded.parent_hash, excluded.rotation_salt, excluded.attempt_hash,
+               excluded.issued_at, excluded.expires_at, excluded.ahead_at, excluded.revoked_at))
+       delete from refresh_tokens where id not in (select id from ${copy})`,
+    )
+  }
+}
+
+/** The key of the session that a refresh token belongs to, worked out from the contract. */
+export function sessionIdOf(refreshToken: string): string {
+  const digest = createHash('sha256').update(Buffer.from(refreshToken, 'base64url').subarray(0, 16)).digest('hex')
+  const variant = ((Number.parseInt(digest[16] as string, 16) & 3) | 8).toString(16)
+  return [digest.slice(0, 8), digest.slice(8, 12), `8${digest.slice(13, 16)}`, variant + digest.slice(17, 20)]
+    .concat(digest.slice(20, 32))
+    .join('-')
 }
 
 async function onMaintenance(sql: string): Promise<void> {
