@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The operator's command: keys, migrations, old sessions, and a look at what is set up. */
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'

@@ -37,7 +37,7 @@ inChromium('the picture of the page', (visit) => {
       assert.ok(picture.equals(await draw(other)))
     })
     assert.ok(picture.length <= LARGEST_BYTES, `${picture.length} bytes`)
-    if (process.env.UPDATE_SCREENSHOT || !existsSync(PICTURE)) await writeFile(PICTURE, picture)
+    if (process.env.npm_lifecycle_event === 'screenshot' || !existsSync(PICTURE)) await writeFile(PICTURE, picture)
   })
 })
 

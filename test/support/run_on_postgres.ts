@@ -10,6 +10,7 @@ const cluster = await startCluster()
 const tests = spawn('npm', ['test', '--', ...process.argv.slice(2)], {
   env: { ...process.env, TEST_DATABASE_URL: cluster.url },
   stdio: 'inherit',
+  shell: process.platform === 'win32', // where npm is a script
 })
 const exitCode = await new Promise<number | null>((resolve) => tests.once('exit', resolve))
 await cluster.remove()
