@@ -7,14 +7,14 @@ import type { Options } from './cerrojo.ts'
 const BATCH_SIZE = 10_000
 
 export async function migrate(config: Config): Promise<void> {
-  const database = await openDatabase(config)
+  const database = await openDatabase(config, console)
   await database.close()
   console.log('the schema is up to date')
 }
 
 export async function purge(config: Config, { days = '30' }: Options): Promise<void> {
   if (!/^\d{1,5}$/.test(days)) throw new StartError(`--days must be a whole number up to 99999, but is "${days}"`)
-  const database = await openDatabase(config, 0)
+  const database = await openDatabase(config, console, 0)
   let purged = 0
   let lastId: string | null = '00000000-0000-0000-0000-000000000000'
   while (lastId) {

@@ -76,7 +76,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
       'like postgres://user:password@host/name',
       (url) => (/^postgres(ql)?:\/\//.test(url) && URL.canParse(url) ? url : undefined),
     ),
-    databaseUrlFile: text('DATABASE_URL_FILE', ''),
+    databaseUrlFile: read<string | undefined>('DATABASE_URL_FILE', undefined, 'a readable file', (path) => path),
     databasePoolSize: whole('DATABASE_POOL_SIZE', 10, 2, 10_000),
     databaseConnectTimeoutSeconds: whole('DATABASE_CONNECT_TIMEOUT_SEC', 10, 1, 600),
     databaseStartTimeoutSeconds: whole('DATABASE_START_TIMEOUT_SEC', 60, 0, 86_400),
@@ -123,6 +123,12 @@ export function loadConfig(env: Record<string, string | undefined>) {
     logLevel: oneOf('LOG_LEVEL', 'warn', 'silent', 'fatal', 'error', 'info', 'debug', 'trace'),
   }
 
+  if (config.databaseUrlFile)
+    try {
+      config.databaseUrl = readFileSync(config.databaseUrlFile, 'utf8').trim()
+    } catch {
+      problems.push(`DATABASE_URL_FILE must be a readable file, but is "${config.databaseUrlFile}"`)
+    }
   if (config.cookieSameSite === 'None' && !config.cookieSecure)
     problems.push('AUTH_COOKIE_SAMESITE must be Strict or Lax while AUTH_COOKIE_SECURE is false, but is "None"')
   if (config.keyGraceSeconds < config.accessTtlSeconds + config.clockSkewSeconds)

@@ -38,7 +38,7 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   const keys = await openKeyStore(config, (error) =>
     app.log.error(error, 'the keys could not be read again or rotated'),
   )
-  const database = await openDatabase(config)
+  const database = await openDatabase(config, app.log)
   app.addHook('preClose', async () => {
     app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it
   })

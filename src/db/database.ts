@@ -1,6 +1,8 @@
 /** What the module asks of a database, whichever it is: one statement, written as a template, at a time. */
-import { AuthError } from '../models/types.ts'
+import { AuthError, type Log } from '../models/types.ts'
 import { createBatches } from './batches.ts'
+
+export type Rows = { rows: unknown[] }
 
 export interface Database {
   /** True for the embedded database, which serves this process alone. */
@@ -9,7 +11,7 @@ export interface Database {
    * Runs one statement; a serialization failure or a deadlock is repeated a few times.
    * @throws {AuthError} AUTH_UNAVAILABLE when the database could not be asked, or could not finish
    */
-  query(statement: { text: string; values: unknown[] }): Promise<{ rows: unknown[] }>
+  query(statement: { text: string; values: unknown[] }): Promise<Rows>
   /** Runs the statement of a template, each value in it sent as a parameter, and answers its rows. */
   rows<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row[]>
   /** The same, and answers its first row. */
@@ -28,26 +30,40 @@ export interface Database {
 export interface Engine {
   isEmbedded: boolean
   /** @param isReserved whether the connections kept for looks are to be used */
-  run(text: string, values: unknown[], isReserved: boolean): Promise<{ rows: unknown[] }>
+  run(text: string, values: unknown[], isReserved: boolean): Promise<Rows>
   close(): Promise<void>
 }
 
 const ATTEMPTS = 4
 const LOCK_NOT_AVAILABLE = '55P03'
+/** A pooler gave us a connection on which somebody else, or nobody, has prepared the statement. */
+const MIXED_UP = /^(26000|42P05)$/
 
-export function createDatabase(engine: Engine): Database {
-  async function ask(text: string, values: unknown[], isReserved = false): Promise<{ rows: unknown[] }> {
+export function createDatabase(engine: Engine, log: Log): Database {
+  let isAway = false
+
+  async function ask(text: string, values: unknown[], isReserved = false): Promise<Rows> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await engine.run(text, values, isReserved)
+        const answer = await engine.run(text, values, isReserved)
+        if (isAway) log.warn({ event: 'database.back' }, 'the database answers again')
+        isAway = false
+        return answer
       } catch (error) {
         const state = error instanceof Error && 'code' in error ? String(error.code) : ''
         if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
         // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
-        if (/^(22|23|42)/.test(state)) throw error
+        if (/^(22|23|42)/.test(state) && !MIXED_UP.test(state)) throw error
+        if (!isAway && state !== LOCK_NOT_AVAILABLE) tellOutage(error as Error, state)
         throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause: error })
       }
     }
+  }
+
+  function tellOutage({ message }: Error, state: string): void {
+    isAway = true
+    const cure = MIXED_UP.test(state) ? '; the pooler must keep connections apart (PgBouncer: pool_mode = session)' : ''
+    log.error({ event: 'database.away' }, `the database cannot be asked: ${message}${cure}`)
   }
 
   function batched(isReserved: boolean): Database['rowInBatch'] {

@@ -21,7 +21,7 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
     await rename(unfinished, folder)
   }
   const database = await PGlite.create(folder)
-  await migrate(async (text) => (await database.exec(text)).at(-1))
+  await migrate(async (text) => (await database.exec(text)).at(-1) ?? { rows: [] })
   const close = async () => {
     await database.close()
     lock.close()

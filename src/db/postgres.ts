@@ -1,41 +1,177 @@
-/** PostgreSQL, over a pool of connections. */
+/** PostgreSQL, over a pool of connections in which whoever waits keeps his place, and nobody waits for long. */
 import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
 import pg from 'pg'
-import { StartError } from '../config.ts'
-import type { Engine } from './database.ts'
+import { type Config, StartError } from '../config.ts'
+import type { Log } from '../models/types.ts'
+import type { Engine, Rows } from './database.ts'
 import { migrate } from './migrations.ts'
 
-/** To wait for a connection, to set it up and to get an answer must together take less than the 2 s in which a 503 is promised. */
+/** How long a request waits for a connection, and then for its answer; together less than the 2 s in which a 503 is promised. */
 export const TIMEOUT_MS = 600
-/** How long a statement waits for a row that somebody else's transaction holds; in a batch each caller then tries alone. */
-const LOCK_TIMEOUT_MS = 300
-/** A statement is planned once for each connection, and a batch not anew for each size. */
-const CONNECTION_SETTINGS = `set lock_timeout = ${LOCK_TIMEOUT_MS}; set plan_cache_mode = force_generic_plan`
+const MOST_WAITING = 1000
+const START_RETRY_MS = 500
+const TOO_MANY_CONNECTIONS = '53300'
+const TOO_MANY_PAUSE_MS = 60_000
+const TOO_MANY_RETRY_MS = 50
+const KEEP_ALIVE_MS = 10_000
+const LEAST_VERSION = 14
+/** What a system or a server says that may be there soon. */
+const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
+/**
+ * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement is
+ * planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every shard.
+ */
+const CONNECTION_SETTINGS = `
+  select pg_is_in_recovery() as is_in_recovery, set_config('default_transaction_isolation', 'read committed', false),
+         set_config('lock_timeout', '300', false), set_config('plan_cache_mode',
+           case when exists (select from pg_extension where extname = 'citus') then 'auto' else 'force_generic_plan' end, false)`
 
-/** @throws {StartError} when the database cannot be used */
-export async function openPostgres(connectionString: string, max: number, queryTimeoutMs: number): Promise<Engine> {
-  const migrator = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000 })
-  migrator.on('error', () => {}) // a broken connection fails the statement under way, which is told below
-  try {
-    await migrator.connect()
-    await migrate((text) => migrator.query(text))
-  } catch (error) {
-    throw new StartError(`The database that DATABASE_URL names cannot be used: ${(error as Error).message}`)
-  } finally {
-    await migrator.end()
-  }
+/**
+ * @param timeoutMs how long a statement waits for a connection and for its answer; 0 for as long as it takes
+ * @throws {StartError} when the database cannot be used, or stays away for DATABASE_START_TIMEOUT_SEC
+ */
+export async function openPostgres(config: Config, log: Log, timeoutMs: number): Promise<Engine> {
+  const { databasePoolSize, databaseConnectTimeoutSeconds } = config
+  const Client = clientOf(config, log)
+  await bringUpToDate(Client, config, log)
+
   const pool = new pg.Pool({
-    connectionString,
-    max,
-    keepAlive: true,
-    connectionTimeoutMillis: TIMEOUT_MS,
-    query_timeout: queryTimeoutMs,
-    ...(queryTimeoutMs > 0 && { onConnect: (client: pg.ClientBase) => client.query(CONNECTION_SETTINGS) }),
+    Client,
+    max: databasePoolSize,
+    connectionTimeoutMillis: databaseConnectTimeoutSeconds * 1000,
+    idleTimeoutMillis: 0,
+    onConnect: refuseRecovery,
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
+  pool.on('connect', (client) => client.on('error', () => {})) // one in use fails the statement under way
+  const reservedTurns = pLimit(Math.max(1, Math.floor(databasePoolSize / 4)))
+  const otherTurns = pLimit(databasePoolSize - reservedTurns.concurrency)
+
+  /** @param max connections of ours at most */
+  function resize(max: number): void {
+    pool.options.max = max
+    otherTurns.concurrency = Math.max(1, max - reservedTurns.concurrency)
+  }
+
+  /** Where the server has no room for another connection, one of ours is waited for, and for a minute no other asked for. */
+  async function connect(isWanted: () => boolean): Promise<pg.PoolClient> {
+    for (;;) {
+      try {
+        return await pool.connect()
+      } catch (error) {
+        if (codeOf(error) !== TOO_MANY_CONNECTIONS || !isWanted()) throw error
+        resize(Math.max(1, pool.totalCount))
+        setTimeout(resize, TOO_MANY_PAUSE_MS, databasePoolSize).unref()
+        await pause(TOO_MANY_RETRY_MS)
+      }
+    }
+  }
+
+  /** A statement that takes longer than its caller waits keeps its connection until it is answered. */
+  function ask(turns: LimitFunction, text: string, values: unknown[]): Promise<Rows> {
+    const { promise, resolve, reject } = Promise.withResolvers<Rows>()
+    let isGivenUp = false
+    const timer = setTimeout(() => {
+      isGivenUp = timeoutMs > 0
+      if (isGivenUp) reject(new Error(`PostgreSQL gave no connection or no answer within ${timeoutMs} ms`))
+    }, timeoutMs)
+
+    async function inTurn(): Promise<void> {
+      if (isGivenUp) return
+      const client = await connect(() => !isGivenUp)
+      try {
+        timer.refresh()
+        if (!isGivenUp) resolve(await client.query({ name: hash('sha256', text, 'base64url'), text, values }))
+      } finally {
+        client.release()
+      }
+    }
+
+    if (turns.pendingCount < MOST_WAITING)
+      turns(inTurn)
+        .catch(reject)
+        .finally(() => clearTimeout(timer))
+    else reject(new Error(`${MOST_WAITING} statements wait for PostgreSQL already`))
+    return promise
+  }
+
   return {
     isEmbedded: false,
-    run: (text, values) => pool.query({ name: hash('sha256', text, 'base64url'), text, values }),
+    run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),
     close: () => pool.end(),
   }
+}
+
+/** A client for the address that DATABASE_URL_FILE has at that moment. */
+function clientOf({ databaseUrl, databaseUrlFile }: Config, log: Log): new () => pg.Client {
+  let url = databaseUrl
+  return class extends pg.Client {
+    constructor(options?: pg.ClientConfig) {
+      try {
+        if (databaseUrlFile) url = readFileSync(databaseUrlFile, 'utf8').trim() || url
+      } catch (error) {
+        log.warn(`DATABASE_URL_FILE cannot be read (${codeOf(error)}), so what it said before goes on`)
+      }
+      super({ ...options, connectionString: url, keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS })
+    }
+  }
+}
+
+async function refuseRecovery(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query(CONNECTION_SETTINGS)
+  if (rows[0].is_in_recovery) throw recoveryError()
+}
+
+function recoveryError(): Error {
+  return Object.assign(new Error('this PostgreSQL is in recovery and takes no writes'), { code: '57P03' })
+}
+
+/** Waits for a database that is away, as it may start later than the module. */
+async function bringUpToDate(Client: new () => pg.Client, config: Config, log: Log): Promise<void> {
+  const end = performance.now() + config.databaseStartTimeoutSeconds * 1000
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await migrateOver(Client, config)
+    } catch (error) {
+      const explained = `The database that DATABASE_URL names cannot be used: ${(error as Error).message}`
+      if (error instanceof StartError) throw error
+      if (!isAway(error) || performance.now() > end) throw new StartError(explained)
+      if (attempt === 1) log.warn(`${explained}; waiting up to ${config.databaseStartTimeoutSeconds} s for it`)
+      await pause(START_RETRY_MS)
+    }
+  }
+}
+
+async function migrateOver(Client: new (options?: pg.ClientConfig) => pg.Client, config: Config): Promise<void> {
+  const client = new Client({ connectionTimeoutMillis: config.databaseConnectTimeoutSeconds * 1000 })
+  client.on('error', () => {}) // a broken connection fails the statement under way
+  try {
+    await client.connect()
+    const { rows } = await client.query(`
+      select current_setting('server_version_num')::int / 10000 as version, pg_is_in_recovery() as is_in_recovery,
+             current_setting('server_encoding') as encoding`)
+    const { version, encoding, is_in_recovery } = rows[0]
+    if (version < LEAST_VERSION)
+      throw new StartError(`The database is PostgreSQL ${version}; Cerrojo needs ${LEAST_VERSION} or newer`)
+    if (encoding !== 'UTF8')
+      throw new StartError(`The database's encoding is ${encoding}; make one with: create database … encoding 'UTF8'`)
+    if (is_in_recovery) throw recoveryError()
+    await migrate((text) => client.query(text))
+  } finally {
+    await client.end()
+  }
+}
+
+function isAway(error: unknown): boolean {
+  const { message, syscall } = error as NodeJS.ErrnoException
+  const code = codeOf(error)
+  if (code === 'ENOENT') return syscall === 'connect' // a server's socket, and not a file of certificates
+  return code === '' ? /timeout|terminated/i.test(message) : AWAY.test(code)
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown }).code ?? '')
 }

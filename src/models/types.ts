@@ -52,3 +52,6 @@ export interface Tokens {
   refreshToken: string
   refreshExpiresInSeconds: number
 }
+
+/** Where lines for the operator go; what a line is about stands in its fields. */
+export type Log = Record<'error' | 'warn' | 'info', (fields: object | string, message?: string) => void>

@@ -1,6 +1,6 @@
 /** A throwaway PostgreSQL cluster of the system's own binaries, on a loopback port, run by a user that is not root. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chownSync, existsSync, globSync, mkdtempSync, rmSync } from 'node:fs'
+import { chownSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +10,10 @@ import pg from 'pg'
 export interface Cluster {
   /** Of the maintenance database. */
   url: string
-  start(): Promise<void>
+  /** As a standby it is in recovery until it is promoted. */
+  start(as?: { isStandby: boolean }): Promise<void>
+  /** To all of its processes, without waiting. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void
   /** `SIGINT` is PostgreSQL's fast shutdown, `SIGKILL` a crash of every one of its processes. */
   stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void>
   remove(): Promise<void>
@@ -42,7 +45,8 @@ export async function startCluster(): Promise<Cluster> {
 
   const cluster: Cluster = {
     url,
-    async start() {
+    async start({ isStandby } = { isStandby: false }) {
+      if (isStandby) writeFileSync(join(data, 'standby.signal'), '')
       const options = ['-c', 'listen_addresses=127.0.0.1', '-c', `port=${port}`, '-c', 'max_connections=200']
       server = spawn(join(binaries, 'postgres'), ['-D', data, ...options, '-c', 'unix_socket_directories='], {
         ...user,
@@ -54,6 +58,9 @@ export async function startCluster(): Promise<Cluster> {
         if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`)
         await pause(20)
       }
+    },
+    signal(signal) {
+      for (const id of [server?.pid as number, ...childrenOf(server?.pid as number)]) process.kill(id, signal)
     },
     async stop(signal) {
       if (!server?.pid || server.exitCode !== null || server.signalCode !== null) return
@@ -68,6 +75,18 @@ export async function startCluster(): Promise<Cluster> {
   }
   await cluster.start()
   return cluster
+}
+
+/** PostgreSQL gives each of its processes a group of its own. */
+function childrenOf(parent: number): number[] {
+  const isChild = (stat: string) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
+  return globSync('/proc/[0-9]*/stat').flatMap((path) => {
+    try {
+      return isChild(readFileSync(path, 'utf8')) ? [Number(path.split('/')[2])] : []
+    } catch {
+      return [] // it has ended meanwhile
+    }
+  })
 }
 
 function userId(flag: '-u' | '-g'): number {

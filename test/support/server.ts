@@ -41,6 +41,7 @@ export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
 /** Quick hashing and no limits, so that each test sets only what it is about. */
 const DEFAULTS: Environment = {
   AUTH_BCRYPT_ROUNDS: '4',
+  AUTH_HASH_QUEUE: '1000',
   AUTH_RATE_LIMIT_LOGIN: '0',
   AUTH_RATE_LIMIT_REGISTER: '0',
   AUTH_RATE_LIMIT_REFRESH: '0',

@@ -1,0 +1,251 @@
+/** PostgreSQL as operators run it: far away, stalled, frugal, late, in recovery, behind a pooler. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import pg from 'pg'
+import { type Cluster, findPostgres, startCluster } from '../support/cluster.ts'
+import { startProxy } from '../support/proxy.ts'
+import {
+  type Environment,
+  freshEnvironment,
+  logInSomebody,
+  me,
+  newCredentials,
+  newIdempotencyKey,
+  refresh,
+  registerSomebody,
+  runSql,
+  startProcess,
+  startServer,
+} from '../support/server.ts'
+import { until } from '../support/wait.ts'
+
+const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
+
+suite('PostgreSQL', needsPostgres, async () => {
+  if (!findPostgres()) return
+  const cluster = await startCluster()
+  after(() => cluster.remove())
+  const admin = (sql: string) => runSql({ DATABASE_URL: cluster.url }, sql)
+
+  /** A new database on the cluster, `as` a role that may use it. */
+  async function onCluster(env: Environment = {}, options = "encoding 'UTF8' template template0", as?: string) {
+    const name = `connections_${randomUUID().replaceAll('-', '')}`
+    await admin(`create database ${name} ${options}`)
+    const url = Object.assign(new URL(cluster.url), { pathname: `/${name}` })
+    const owner = await freshEnvironment({ ...env, DATABASE_URL: url.href })
+    if (!as) return owner
+    url.username = as
+    return { ...owner, DATABASE_URL: url.href }
+  }
+
+  const backends = async (env: Environment) => {
+    const name = new URL(env.DATABASE_URL as string).pathname.slice(1)
+    const [row] = await admin(
+      `select count(*)::int as count from pg_stat_activity where datname = '${name}' and backend_type = 'client backend'`,
+    )
+    return row?.count as number
+  }
+
+  test('far away, behind 200 ms a way, serves logins and refreshes', async () => {
+    const env = await onCluster()
+    const { url } = await startProxy(env.DATABASE_URL as string, { delayMs: 200 })
+    const server = await startServer({ ...env, DATABASE_URL: url })
+    const credentials = newCredentials()
+    const untilDone = async (path: string, body: object) => {
+      let answer = await server.call('POST', path, { body })
+      await until(`${path} to succeed`, async () => {
+        if (answer.status === 503) answer = await server.call('POST', path, { body })
+        return answer.status !== 503
+      })
+      return answer
+    }
+    assert.ok([201, 409].includes((await untilDone('/auth/register', credentials)).status))
+    const login = await untilDone('/auth/login', credentials)
+    assert.equal(login.status, 200)
+    let token = login.body.refresh_token
+    for (let rotation = 1; rotation <= 3; rotation++) {
+      const { status, body } = await refresh(server, token)
+      assert.equal(status, 200)
+      token = body.refresh_token
+    }
+  })
+
+  test('whose commits stall never has more of our backends than the pool, and looks go on', async () => {
+    const env = await onCluster({ DATABASE_POOL_SIZE: '8' })
+    const server = await startServer(env)
+    const { access_token, refresh_token } = await logInSomebody(server)
+    const users = await Promise.all(Array.from({ length: 30 }, () => registerSomebody(server)))
+    await admin(`alter system set synchronous_standby_names = 'nobody'`)
+    await admin('select pg_reload_conf()')
+    await until('the setting', async () => {
+      const [row] = await admin('show synchronous_standby_names')
+      return row?.synchronous_standby_names === 'nobody'
+    })
+    const statuses = new Set<number>()
+    let most = 0
+    for (let round = 1; round <= 10; round++) {
+      const logins = users.map((body) => server.call('POST', '/auth/login', { body }))
+      assert.equal((await me(server, access_token)).status, 200, 'a look goes on')
+      for (const { status } of await Promise.all(logins)) statuses.add(status)
+      most = Math.max(most, await backends(env))
+    }
+    assert.deepEqual([...statuses], [503])
+    assert.ok(most <= 8, `${most} backends`)
+
+    await admin('alter system reset synchronous_standby_names')
+    await admin('select pg_reload_conf()')
+    await until('logins to work again', async () => {
+      const { status } = await server.call('POST', '/auth/login', { body: users[0] })
+      return status === 200
+    })
+    assert.equal((await refresh(server, refresh_token)).status, 200)
+  })
+
+  test('that grants a role four connections is asked over four of them, without a refusal', async () => {
+    await admin('create role frugal login superuser connection limit 4')
+    const env = await onCluster({ DATABASE_POOL_SIZE: '10' }, undefined, 'frugal')
+    await admin('alter role frugal nosuperuser')
+    const server = await startServer(env).catch(async () => {
+      await admin(`alter database ${new URL(env.DATABASE_URL as string).pathname.slice(1)} owner to frugal`)
+      return startServer(env)
+    })
+    const sessions = await Promise.all(Array.from({ length: 30 }, () => logInSomebody(server)))
+    const answers = await Promise.all(
+      sessions.flatMap(({ access_token, refresh_token }) => [me(server, access_token), refresh(server, refresh_token)]),
+    )
+    assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200])
+  })
+
+  test('whose role may not change the schema serves the module once the schema is there', async () => {
+    await admin('create role humble login')
+    const owner = await onCluster()
+    await (await startServer(owner)).close()
+    await runSql(owner, 'grant select, insert, update, delete on all tables in schema public to humble')
+    const url = Object.assign(new URL(owner.DATABASE_URL as string), { username: 'humble' })
+    const server = await startServer({ ...owner, DATABASE_URL: url.href })
+    const { refresh_token } = await logInSomebody(server)
+    assert.equal((await refresh(server, refresh_token)).status, 200)
+  })
+
+  test('that isolates transactions as serializable by default refuses none of 1,200 rotations', async () => {
+    const env = await onCluster()
+    await admin(`alter database ${new URL(env.DATABASE_URL as string).pathname.slice(1)}
+                 set default_transaction_isolation = 'serializable'`)
+    const server = await startServer(env)
+    const sessions = await Promise.all(Array.from({ length: 40 }, () => logInSomebody(server)))
+    await Promise.all(
+      sessions.map(async ({ refresh_token: token }) => {
+        for (let rotation = 1; rotation <= 30; rotation++) {
+          const { status, body } = await refresh(server, token)
+          assert.equal(status, 200)
+          token = body.refresh_token
+        }
+      }),
+    )
+  })
+
+  test('with Turkish rules for letters confuses no emails', async () => {
+    const env = await onCluster({}, "locale_provider icu icu_locale 'tr' template template0")
+    const server = await startServer(env)
+    const register = (email: string) =>
+      server.call('POST', '/auth/register', { body: { email, password: newCredentials().password } })
+    assert.equal((await register('IAN.I@EXAMPLE.COM')).status, 201)
+    assert.equal((await register('ian.i@example.com')).status, 409)
+  })
+
+  test('of another encoding than UTF-8 is refused with a sentence', async () => {
+    const env = await onCluster({}, "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0")
+    await assert.rejects(startServer(env), /encoding is LATIN1.*encoding 'UTF8'/)
+  })
+
+  test('whose schema a newer version has broken is refused, and one that it only added to is served', async () => {
+    const env = await onCluster()
+    await (await startServer(env)).close()
+    await runSql(env, `insert into schema_migrations values ('900_more.sql')`)
+    await (await startServer(env)).close()
+    await runSql(env, `insert into schema_migrations values ('901_less.breaking.sql')`)
+    await assert.rejects(startServer(env), /newer version.*901_less\.breaking\.sql/)
+  })
+
+  test('may move: its address is read anew for each connection, and one that cannot be read leaves the old one', async () => {
+    const { DATABASE_URL = '', ...env } = await onCluster()
+    const file = join(env.AUTH_DATA_DIR as string, '..', 'url')
+    writeFileSync(file, `${DATABASE_URL}\n`)
+    const server = await startProcess({ ...env, DATABASE_URL_FILE: file })
+    const { refresh_token } = await logInSomebody(server)
+    const name = new URL(DATABASE_URL).pathname.slice(1)
+    await admin(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
+    await admin(`alter database ${name} rename to ${name}_moved`)
+    writeFileSync(file, DATABASE_URL.replace(name, `${name}_moved`))
+    const key = newIdempotencyKey()
+    await until('the refresh', async () => (await refresh(server, refresh_token, key)).status === 200)
+    assert.deepEqual(await server.end('SIGTERM'), { code: 0 })
+  })
+})
+
+suite('a PostgreSQL of its own', needsPostgres, () => {
+  async function ownCluster(): Promise<{ cluster: Cluster; env: Environment }> {
+    const cluster = await startCluster()
+    after(() => cluster.remove())
+    return { cluster, env: await freshEnvironment({ DATABASE_URL: cluster.url }) }
+  }
+
+  test('that starts later than the module is waited for', async () => {
+    const { cluster, env } = await ownCluster()
+    await cluster.stop('SIGINT')
+    const starting = startProcess(env)
+    await assertStillStarting(starting)
+    await cluster.start()
+    const server = await starting
+    assert.match(server.output(), /cannot be used.*waiting up to 60 s/)
+    assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
+  })
+
+  /** Node itself takes a moment to start, and the first attempt is made by then. */
+  async function assertStillStarting(starting: Promise<unknown>): Promise<void> {
+    const { promise: later, resolve } = Promise.withResolvers<string>()
+    setTimeout(resolve, 2000, 'still starting')
+    assert.equal(await Promise.race([starting, later]), 'still starting')
+  }
+
+  test('in recovery is answered 503, and serves again when it is promoted', async () => {
+    const { cluster, env } = await ownCluster()
+    const server = await startServer(env)
+    const { refresh_token } = await logInSomebody(server)
+    await cluster.stop('SIGINT')
+    await cluster.start({ isStandby: true })
+    const key = newIdempotencyKey()
+    const { status } = await refresh(server, refresh_token, key)
+    assert.equal(status, 503)
+    const client = new pg.Client({ connectionString: cluster.url })
+    await client.connect()
+    await client.query('select pg_promote()')
+    await client.end()
+    await until('the refresh', async () => (await refresh(server, refresh_token, key)).status === 200)
+  })
+
+  test('that stops for a moment costs nobody a session: what was answered 503 may be shown again, once', async () => {
+    const { cluster, env } = await ownCluster()
+    const server = await startServer(env)
+    for (let round = 1; round <= 3; round++) {
+      const { refresh_token } = await logInSomebody(server)
+      cluster.signal('SIGSTOP')
+      assert.equal((await refresh(server, refresh_token)).status, 503)
+      cluster.signal('SIGCONT')
+      const answers: Awaited<ReturnType<typeof refresh>>[] = []
+      await until('the refresh', async () => {
+        answers.push(await refresh(server, refresh_token))
+        return answers.at(-1)?.status !== 503
+      })
+      const owner = answers.at(-1)
+      assert.equal(owner?.status, 200)
+      const thief = await refresh(server, refresh_token)
+      assert.deepEqual([thief.status, thief.body.refresh_token], [200, owner?.body.refresh_token])
+      assert.equal((await refresh(server, owner?.body.refresh_token)).status, 200)
+      assert.equal((await refresh(server, thief.body.refresh_token)).body.error?.code, 'AUTH_TOKEN_REVOKED')
+    }
+  })
+})
