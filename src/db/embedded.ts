@@ -1,18 +1,28 @@
 /** The embedded database, for one process, in a folder. */
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { PGlite } from '@electric-sql/pglite'
+import type { PGlite } from '@electric-sql/pglite'
+import pLimit from 'p-limit'
 import { StartError } from '../config.ts'
 import type { Engine } from './database.ts'
 import { migrate } from './migrations.ts'
 
-/** @throws {StartError} when another process has the folder open */
+const REOPEN_INTERVAL_MS = 5000
+/** Two segments of the write-ahead log: with less, opening fails, and each failure leaves 160 MiB that nothing gives back. */
+const LEAST_FREE_BYTES = 32 * 1024 * 1024
+
+/**
+ * A full disk makes it panic, and who asks it again then waits for ever, with the whole process. So it is asked one
+ * statement at a time, and after a panic opened anew, once there is room.
+ * @throws {StartError} when another process has the folder open
+ */
 export async function openEmbedded(dataDir: string): Promise<Engine> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
   const folder = join(dataDir, 'postgres')
+  const { PGlite } = await import('@electric-sql/pglite') // large, and of no use to who has a PostgreSQL
   if (!existsSync(folder)) {
     // Made aside and renamed when whole, so that a first start cut short leaves nothing to trip over.
     const unfinished = `${folder}.unfinished`
@@ -20,13 +30,35 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
     await (await PGlite.create(unfinished)).close()
     await rename(unfinished, folder)
   }
-  const database = await PGlite.create(folder)
-  await migrate(async (text) => (await database.exec(text)).at(-1) ?? { rows: [] })
-  const close = async () => {
-    await database.close()
-    lock.close()
+  let database: PGlite | undefined = await PGlite.create(folder)
+  let openedAtMs = Number.NEGATIVE_INFINITY
+  await migrate(async (text) => (await database?.exec(text))?.at(-1) ?? { rows: [] })
+
+  async function reopened(): Promise<PGlite> {
+    if (performance.now() - openedAtMs < REOPEN_INTERVAL_MS) throw new Error('the embedded database is broken for now')
+    openedAtMs = performance.now()
+    const { bavail, bsize } = await statfs(folder)
+    if (bavail * bsize < LEAST_FREE_BYTES) throw new Error(`the disk of ${folder} is full`)
+    return PGlite.create(folder)
   }
-  return { isEmbedded: true, run: (text, values) => database.query(text, values), close }
+
+  const inTurn = pLimit(1)
+  const run: Engine['run'] = (text, values) =>
+    inTurn(async () => {
+      database ??= await reopened()
+      try {
+        return await database.query(text, values)
+      } catch (error) {
+        if ((error as { severity?: string }).severity === 'PANIC') database = undefined
+        throw error
+      }
+    })
+  const close = () =>
+    inTurn(async () => {
+      await database?.close()
+      lock.close()
+    })
+  return { isEmbedded: true, run, close }
 }
 
 /** Two processes would ruin the embedded database. SQLite holds the kernel's lock, which ends with its process. */
