@@ -38,3 +38,15 @@ create table rate_limits (
 );
 
 create index rate_limits_expire on rate_limits (expire);
+
+-- Private halves are sealed under AUTH_KEYS_SECRET. Of many nodes that make the next key of a use at once, one succeeds.
+create table keys (
+  use text not null,
+  number integer not null,
+  kid text not null unique,
+  alg text not null,
+  first_use timestamptz not null,
+  ends_at timestamptz,
+  private_jwe text not null,
+  primary key (use, number)
+);
