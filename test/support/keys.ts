@@ -120,7 +120,10 @@ function unseal(env: Environment, jwe: string): string {
 }
 
 function sealingKey(env: Environment): Jwk {
-  const file = env.AUTH_KEYS_SECRET_FILE ?? join(env.AUTH_DATA_DIR as string, 'keys-secret')
-  const secret = env.AUTH_KEYS_SECRET ?? readFileSync(file, 'utf8').trim()
-  return { kty: 'oct', k: hkdf(Buffer.from(secret, 'base64url'), 'cerrojo key seal').toString('base64url') }
+  const secret = Buffer.from(env.AUTH_KEYS_SECRET ?? readSecretFile(env), 'base64url')
+  return { kty: 'oct', k: hkdf(secret, 'cerrojo key seal').toString('base64url') }
+}
+
+function readSecretFile(env: Environment): string {
+  return readFileSync(env.AUTH_KEYS_SECRET_FILE ?? join(env.AUTH_DATA_DIR as string, 'keys-secret'), 'utf8').trim()
 }
