@@ -38,7 +38,7 @@ async function measureAll(stage: Stage) {
   const echo = await startEchoServer(module, firstToken(sessions - 1), partsEnvironment)
   stage.progress('servers started, tables filled')
 
-  const saturated = await measureSaturated(stage, { echo, module, fastapi, betterAuth, statementsUrl })
+  const saturated = await measureSaturated(stage, { echo, module, databaseUrl, fastapi, betterAuth, statementsUrl })
   const share = (name: keyof Saturated) =>
     (STEADY_SHARE * CORES * 1e6) / median(saturated[name]?.map(({ microseconds }) => microseconds) ?? [])
   const refresh = (sessions: string) => ({ name: 'refresh', sessions, ...STORM_SESSIONS, order: 'random' }) as const

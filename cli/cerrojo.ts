@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { loadConfig, StartError } from '../src/config.ts'
 import { migrate, purge } from './database.ts'
 import { doctor } from './doctor.ts'
-import { encryptKeys, exportKeys, listKeys, rekeyKeys, rotateKeys } from './keys.ts'
+import { exportKeys, listKeys, rekeyKeys, resetKeys, rotateKeys } from './keys.ts'
 
 const HELP = `Usage: cerrojo <command> [options]
 
@@ -12,17 +12,17 @@ Reads the same environment, and file .env, as the server.
 
   keys list                 a table of all keys: use, kid, alg, state, since, until
   keys rotate               make the next key of each use; it comes into use when everybody can know it
-      --use <use>           only sig, enc or enc_front
+      --use <use>           only sig, enc, enc_front or mac (which rotates in no other way)
       --alg <alg>           of that algorithm (needs --use); set it in the environment too
-      --now                 for a leaked key: in use at once, and the old keys are deleted
+      --now                 for a leaked key: in use at once, and the old keys end
   keys export               what a resource server needs: private enc keys and the JWKS address. Keep it secret.
       --url <url>           where the module is reached, like https://auth.example.com
-  keys encrypt              encrypt the key files that are plain, with AUTH_KEYS_SECRET
-  keys rekey                encrypt all key files anew, with AUTH_KEYS_SECRET; reads AUTH_KEYS_SECRET_PREVIOUS too
+  keys rekey                seal all keys anew, with AUTH_KEYS_SECRET; opens them with AUTH_KEYS_SECRET_PREVIOUS too
+  keys reset --yes          delete all keys, when their secret is lost for good: access tokens die, sessions live
   migrate                   bring the database's schema up to date, as a start does
   purge                     delete sessions that expired long ago
       --days <n>            that many days ago at least (30)
-  doctor                    check folders, keys, clock, database and settings; exit code 1 if something is broken
+  doctor                    check keys, clock, database and settings; exit code 1 if something is broken
 
   --json                    for keys list and doctor: JSON instead of a table
   --help
@@ -38,6 +38,7 @@ const OPTIONS = {
   use: { type: 'string' },
   alg: { type: 'string' },
   now: { type: 'boolean' },
+  yes: { type: 'boolean' },
   url: { type: 'string' },
   days: { type: 'string' },
   json: { type: 'boolean' },
@@ -51,8 +52,8 @@ const COMMANDS = {
   'keys list': { run: listKeys, takes: ['json'] },
   'keys rotate': { run: rotateKeys, takes: ['use', 'alg', 'now'] },
   'keys export': { run: exportKeys, takes: ['url'] },
-  'keys encrypt': { run: encryptKeys, takes: [] },
   'keys rekey': { run: rekeyKeys, takes: [] },
+  'keys reset': { run: resetKeys, takes: ['yes'] },
   migrate: { run: migrate, takes: [] },
   purge: { run: purge, takes: ['days'] },
   doctor: { run: doctor, takes: ['json'] },

@@ -2,19 +2,23 @@
 import { type Config, StartError } from '../src/config.ts'
 import { openDatabase } from '../src/db/connection.ts'
 import type { Database } from '../src/db/database.ts'
+import type { Log } from '../src/models/types.ts'
 import type { Options } from './cerrojo.ts'
+
+/** A command tells what it did, and what went wrong, by itself. */
+export const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 const BATCH_SIZE = 10_000
 
 export async function migrate(config: Config): Promise<void> {
-  const database = await openDatabase(config, console)
+  const database = await openDatabase(config, SILENT)
   await database.close()
   console.log('the schema is up to date')
 }
 
 export async function purge(config: Config, { days = '30' }: Options): Promise<void> {
   if (!/^\d{1,5}$/.test(days)) throw new StartError(`--days must be a whole number up to 99999, but is "${days}"`)
-  const database = await openDatabase(config, console, 0)
+  const database = await openDatabase(config, SILENT, 0)
   let purged = 0
   let lastId: string | null = '00000000-0000-0000-0000-000000000000'
   while (lastId) {

@@ -1,12 +1,16 @@
 /** Looks at what a server would start with, and says what to do about each finding. Changes nothing. */
-import { existsSync } from 'node:fs'
-import { access, constants, readdir, stat } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import pg from 'pg'
 import type { Config } from '../src/config.ts'
+import { openDatabase } from '../src/db/connection.ts'
+import { createDatabase, type Database } from '../src/db/database.ts'
 import { migrationFiles } from '../src/db/migrations.ts'
-import { activeKey, KEY_USES } from '../src/utils/jwks.ts'
-import { readKeys } from '../src/utils/key_files.ts'
+import { activeKey, type KeyReading, readKeys } from '../src/keys/rotation.ts'
+import { readSecrets, type Secrets } from '../src/keys/secret.ts'
+import { KEY_USES } from '../src/models/key.ts'
 import type { Options } from './cerrojo.ts'
+import { SILENT } from './database.ts'
 import { printTable, timeOf } from './keys.ts'
 
 /** `broken` keeps the module from working, `risky` from being safe. */
@@ -24,40 +28,86 @@ export async function doctor(config: Config, { json }: Options): Promise<void> {
   printTable(['level', 'about', 'found', 'advice'], findings)
 }
 
+const UNDEFINED_TABLE = '42P01'
+
 const ok = (about: string, found: string): Finding => ({ level: 'ok', about, found, advice: '' })
 const risky = (about: string, found: string, advice: string): Finding => ({ level: 'risky', about, found, advice })
 const broken = (about: string, found: string, advice: string): Finding => ({ level: 'broken', about, found, advice })
 
 async function checkKeys(config: Config): Promise<Finding[]> {
-  const folder = config.keysDir
-  if (!existsSync(folder)) return [risky('keys', `${folder} does not exist`, 'the first start makes it, with new keys')]
-  const findings: Finding[] = []
-
-  for (const path of [folder, ...(await readdir(folder)).map((name) => `${folder}/${name}`)]) {
-    const { mode } = await stat(path)
-    if (mode & 0o077) findings.push(risky('keys', `others may read ${path}`, `chmod ${path === folder ? 700 : 600} it`))
+  const none = risky('keys', 'there are none yet', 'the first start of a server makes them')
+  if (!config.databaseUrl && !existsSync(join(config.dataDir, 'postgres'))) return [none]
+  const database = await openUnchanged(config).catch((error: Error) => error)
+  if (database instanceof Error) {
+    const advice = config.databaseUrl
+      ? 'check DATABASE_URL, and that PostgreSQL runs'
+      : 'stop that process to have them read'
+    return [risky('keys', `they cannot be read: ${database.message}`, advice)]
   }
-  const isWritable = await access(folder, constants.W_OK).then(
-    () => true,
-    () => false,
-  )
-  if (!isWritable) findings.push(risky('keys', `${folder} is read-only`, 'keys cannot rotate until it is writable'))
-
   try {
-    const keys = await readKeys(config)
-    const plain = keys.filter((key) => !key.file.isEncrypted)
-    if (config.keysSecret && plain.length > 0)
-      findings.push(risky('keys', `${plain.length} key files are plain`, 'cerrojo keys encrypt'))
-    for (const use of KEY_USES) {
-      const key = activeKey(keys, use)
-      if (!key) findings.push(risky('keys', `there is no ${use} key`, 'the next start makes one'))
-      else if (Date.now() / 1000 > key.nbf + config.keyRotationSeconds)
-        findings.push(risky('keys', `the ${use} key is in use since ${timeOf(key.nbf)}`, 'cerrojo keys rotate'))
-    }
+    const secrets = await readSecrets(config, false)
+    const reading = await readKeys({ config, database, secrets })
+    const findings = [...judgeSecret(config), ...judgeKeys(config, reading, secrets)]
+    if (reading.keys.length === 0) return [none]
+    return findings.length > 0 ? findings : [ok('keys', `${reading.keys.length} open, none is overdue`)]
   } catch (error) {
-    findings.push(broken('keys', (error as Error).message, 'restore it from a backup, or set the right secret'))
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === UNDEFINED_TABLE) return [none]
+    const [found = '', ...advice] = message.split(': ') // as the server itself would say it
+    return [broken('keys', found, advice.join(': '))]
+  } finally {
+    await database.close()
   }
-  return findings.length > 0 ? findings : [ok('keys', `${folder} is in order`)]
+}
+
+/** Without migrating a PostgreSQL, which may be served by older nodes. */
+async function openUnchanged(config: Config): Promise<Database> {
+  if (!config.databaseUrl) return openDatabase(config, SILENT)
+  const client = new pg.Client({ connectionString: config.databaseUrl, connectionTimeoutMillis: 5000 })
+  client.on('error', () => {})
+  await client.connect()
+  const run = (text: string, values: unknown[]) => client.query(text, values)
+  return createDatabase({ isEmbedded: false, run, close: () => client.end() }, SILENT)
+}
+
+function judgeSecret(config: Config): Finding[] {
+  if (config.keysSecret) return []
+  const findings: Finding[] = []
+  const path = join(config.dataDir, 'keys-secret')
+  if (existsSync(path) && statSync(path).mode & 0o077)
+    findings.push(risky('keys', `others may read ${path}`, 'chmod 600 it'))
+  if (config.databaseUrl)
+    findings.push(risky('keys', `their secret is in ${path} alone`, 'give it to all nodes as AUTH_KEYS_SECRET'))
+  return findings
+}
+
+function judgeKeys(config: Config, { keys, now }: KeyReading, { sealingKeys }: Secrets): Finding[] {
+  const findings: Finding[] = []
+  const old = keys.filter((key) => !key.sealingKey.equals(sealingKeys[0] as Buffer))
+  if (old.length > 0)
+    findings.push(risky('keys', `${old.length} are sealed with AUTH_KEYS_SECRET_PREVIOUS`, 'cerrojo keys rekey'))
+  for (const { use, number, first_use } of keys.filter(({ isMisdated }) => isMisdated))
+    findings.push(
+      risky(
+        'keys',
+        `the ${use} key ${number} comes into use on ${timeOf(first_use)}`,
+        'a server replaces it; set the database by NTP',
+      ),
+    )
+  for (const use of KEY_USES) {
+    const active = activeKey(keys, use, now)
+    const hasNext = keys.some((key) => key.use === use && key.first_use > now && !key.isMisdated)
+    if (!active) findings.push(risky('keys', `there is no ${use} key`, 'the next start of a server makes one'))
+    else if (use !== 'mac' && !hasNext && now > active.first_use + config.keyRotationSeconds)
+      findings.push(
+        risky(
+          'keys',
+          `the ${use} key is in use since ${timeOf(active.first_use)}`,
+          'cerrojo keys rotate, and see why no server does',
+        ),
+      )
+  }
+  return findings
 }
 
 async function checkDatabase(config: Config): Promise<Finding[]> {

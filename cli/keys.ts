@@ -1,31 +1,65 @@
-/** What an operator does to keys. The rules of their life are the module's own, src/utils/jwks.ts. */
+/** What an operator does to keys. The rules of their life are the module's own, src/keys/. */
 import { type Config, StartError } from '../src/config.ts'
-import { activeKey, algorithmFor, isAccepted, KEY_USES, type Key, type KeyUse } from '../src/utils/jwks.ts'
-import { ALGORITHMS, createKey, deleteKey, readJwk, readKeys, rewriteKey } from '../src/utils/key_files.ts'
+import { openDatabase } from '../src/db/connection.ts'
+import type { Database } from '../src/db/database.ts'
+import {
+  activeKey,
+  algorithmFor,
+  firstUseOfNext,
+  isAccepted,
+  type Key,
+  type KeyReading,
+  type KeyRoom,
+  makeKeys,
+  readKeys,
+} from '../src/keys/rotation.ts'
+import { ALGORITHMS, sealKey } from '../src/keys/sealing.ts'
+import { readSecrets } from '../src/keys/secret.ts'
+import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
 import type { Options } from './cerrojo.ts'
+import { SILENT } from './database.ts'
 
-export type KeyState = 'next' | 'active' | 'retired' | 'gone'
+type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
 
-export function stateOf(key: Key, keys: Key[]): KeyState {
-  if (!isAccepted(key)) return 'gone'
-  if (key === activeKey(keys, key.use)) return 'active'
-  return key.nbf > Date.now() / 1000 ? 'next' : 'retired'
+async function withDatabase<Result>(config: Config, work: (database: Database) => Promise<Result>): Promise<Result> {
+  const database = await openDatabase(config, SILENT)
+  try {
+    return await work(database)
+  } finally {
+    await database.close()
+  }
 }
 
-export async function listKeys(config: Config, { json }: Options): Promise<void> {
-  const keys = await readKeys(config)
-  const rows = keys
-    .sort((one, other) => KEY_USES.indexOf(one.use) - KEY_USES.indexOf(other.use))
-    .map((key) => ({
+function withKeys<Result>(
+  config: Config,
+  work: (room: KeyRoom, reading: KeyReading) => Promise<Result>,
+): Promise<Result> {
+  return withDatabase(config, async (database) => {
+    const room = { config, database, secrets: await readSecrets(config, false), log: SILENT }
+    return work(room, await readKeys(room))
+  })
+}
+
+function stateOf(key: Key, { keys, now }: KeyReading): KeyState {
+  if (!isAccepted(key, now)) return 'gone'
+  if (key === activeKey(keys, key.use, now)) return 'active'
+  if (key.first_use <= now) return 'retired'
+  return key.isMisdated ? 'misdated' : 'next'
+}
+
+export function listKeys(config: Config, { json }: Options): Promise<void> {
+  return withKeys(config, async (_room, reading) => {
+    const rows = KEY_USES.flatMap((use) => reading.keys.filter((key) => key.use === use)).map((key) => ({
       use: key.use,
       kid: key.kid,
       alg: key.alg,
-      state: stateOf(key, keys),
-      since: timeOf(key.nbf),
+      state: stateOf(key, reading),
+      since: timeOf(key.first_use),
       until: timeOf(key.until),
     }))
-  if (json) return console.log(JSON.stringify(rows, null, 2))
-  printTable(['use', 'kid', 'alg', 'state', 'since', 'until'], rows)
+    if (json) return console.log(JSON.stringify(rows, null, 2))
+    printTable(['use', 'kid', 'alg', 'state', 'since', 'until'], rows)
+  })
 }
 
 export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Options): Promise<void> {
@@ -33,55 +67,100 @@ export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Op
     throw new StartError(`--use must be one of ${KEY_USES.join(', ')}, but is "${use}"`)
   if (alg !== undefined && (use === undefined || !ALGORITHMS[use as KeyUse].includes(alg)))
     throw new StartError(`--alg needs --use, and is one of ${Object.entries(ALGORITHMS).map(String).join('; ')}`)
-  const before = await readKeys(config)
-  const uses = use === undefined ? KEY_USES : [use as KeyUse]
-  const waiting = before.find((key) => uses.includes(key.use) && stateOf(key, before) === 'next')
-  if (waiting && !isAtOnce)
-    throw new StartError(`the next ${waiting.use} key is made already, in use from ${timeOf(waiting.nbf)}; see --now`)
+  const uses: readonly KeyUse[] = use === undefined ? PUBLISHED_USES : [use as KeyUse]
 
-  const now = Date.now() / 1000
-  const nbf = isAtOnce ? Math.floor(now) : Math.ceil(now) + 2 * config.jwksCacheTtlSeconds
-  for (const use of uses) {
-    const algorithm = alg ?? algorithmFor(config, use)
-    await createKey(config, use, algorithm, nbf, before)
-    console.log(`made a new ${use} key (${algorithm}), in use from ${timeOf(nbf)}`)
-    if (isAtOnce) await deleteAll(config, before, use)
-  }
-  if (alg !== undefined) console.log(`set ${alg} in the environment of the servers too, or they will rotate back`)
+  await withKeys(config, async (room, reading) => {
+    const { keys, now } = reading
+    if (keys.length === 0) throw new StartError('there are no keys yet; the first start of a server makes them')
+    const waiting = keys.find((key) => uses.includes(key.use) && stateOf(key, reading) === 'next')
+    if (waiting && !isAtOnce) {
+      const firstUse = timeOf(waiting.first_use)
+      throw new StartError(`the next ${waiting.use} key is made already, in use from ${firstUse}; see --now`)
+    }
+
+    const planned = uses.map((use) => ({
+      use,
+      alg: alg ?? algorithmFor(config, use),
+      first_use: isAtOnce ? Math.floor(now) : firstUseOfNext(config, use, now),
+    }))
+    const made = await makeKeys(room, keys, planned)
+    if (made.length === 0) throw new StartError('a server changed the keys at the same moment; see keys list')
+    for (const { use, alg, first_use } of planned)
+      console.log(`made a new ${use} key (${alg}), in use from ${timeOf(first_use)}`)
+    if (isAtOnce) for (const { use, kid } of made) await endOthers(room, use, kid)
+  })
+  if (alg !== undefined && use !== 'mac')
+    console.log(`set ${alg} in the environment of the servers too, or they will rotate back`)
 }
 
-async function deleteAll(config: Config, keys: Key[], use: KeyUse): Promise<void> {
-  for (const key of keys.filter((key) => key.use === use)) await deleteKey(config, key)
+async function endOthers({ config, database }: KeyRoom, use: KeyUse, kid: string): Promise<void> {
+  await endOtherKeys(database, use, kid)
   const broken = {
     sig: 'every access token made before is refused; clients get new ones by a refresh',
-    enc: 'every access token made before is refused; clients get new ones by a refresh, resource servers need the new key',
+    enc: 'every access token made before is refused; clients refresh, and resource servers need the new key',
     enc_front: 'what a page encrypts to the key it knows answers 400 until it fetches the keys again',
+    mac: 'a database that is set back no longer knows the refresh tokens made before',
   }
-  console.log(`deleted the old ${use} keys: ${broken[use]}`)
+  console.log(`ended the old ${use} keys: ${broken[use]}`)
   console.log(`running servers notice within ${config.jwksCacheTtlSeconds} s; restart them to have it at once`)
 }
 
 /** Nothing but what a resource server needs to open access tokens and to find the keys that verify them. */
 export async function exportKeys(config: Config, { url = `http://${config.host}:${config.port}` }: Options) {
   if (!URL.canParse(url)) throw new StartError(`--url must be like https://auth.example.com, but is "${url}"`)
-  const keys = (await readKeys(config)).filter((key) => key.use === 'enc' && isAccepted(key))
-  const decryptionKeys = await Promise.all(keys.map(async (key) => (await readJwk(config, key.file.path)).jwk))
-  console.log(JSON.stringify({ jwksUrl: new URL('/.well-known/jwks.json', url).href, decryptionKeys }, null, 2))
+  const jwksUrl = new URL('/.well-known/jwks.json', url).href
+  await withKeys(config, async (_room, { keys, now }) => {
+    const decryptionKeys = keys
+      .filter((key) => key.use === 'enc' && isAccepted(key, now))
+      .map(({ kid, use, jwk }) => ({ kid, use, ...jwk }))
+    console.log(JSON.stringify({ jwksUrl, decryptionKeys }, null, 2))
+  })
 }
 
-export async function encryptKeys(config: Config): Promise<void> {
-  const keys = (await readKeys(config)).filter((key) => !key.file.isEncrypted)
-  await rewriteAll(config, keys)
-}
-
+/** Goes on until a look finds nothing to do, since servers may make keys meanwhile. */
 export async function rekeyKeys(config: Config): Promise<void> {
-  await rewriteAll(config, await readKeys(config))
+  if (!config.keysSecret) throw new StartError('AUTH_KEYS_SECRET is not set')
+  await withKeys(config, async (room, { keys }) => {
+    const sealingKey = room.secrets.sealingKeys[0] as Buffer
+    const isOld = (key: Key) => !key.sealingKey.equals(sealingKey)
+    let sealed = 0
+    for (let old = keys.filter(isOld); old.length > 0; old = (await readKeys(room)).keys.filter(isOld))
+      for (const key of old)
+        if (await resealKeyRow(room.database, key, await sealKey(key, key.jwk, sealingKey))) sealed++
+    console.log(`sealed ${sealed} key${sealed === 1 ? '' : 's'} anew; all are under AUTH_KEYS_SECRET`)
+  })
 }
 
-async function rewriteAll(config: Config, keys: Key[]): Promise<void> {
-  if (!config.keysSecret) throw new StartError('AUTH_KEYS_SECRET is not set')
-  for (const key of keys) await rewriteKey(config, key)
-  console.log(`encrypted ${keys.length} key file${keys.length === 1 ? '' : 's'} with AUTH_KEYS_SECRET`)
+/** For a secret that is lost for good. */
+export async function resetKeys(config: Config, { yes }: Options): Promise<void> {
+  const effect =
+    'access tokens made before are refused, clients get new ones by a refresh, resource servers need the new key'
+  if (!yes) throw new StartError(`this deletes all keys: ${effect}; if that is meant, say cerrojo keys reset --yes`)
+  const deleted = await withDatabase(config, deleteAllKeys)
+  console.log(`deleted ${deleted.length} key${deleted.length === 1 ? '' : 's'}: ${effect}`)
+  console.log('restart the servers, all with one secret: the first makes new keys')
+}
+
+function endOtherKeys(database: Database, use: KeyUse, kid: string) {
+  return database.rows`
+    update keys
+       set ends_at = least(ends_at, now())
+     where use = ${use} and kid <> ${kid}`
+}
+
+/** @returns undefined when the row was changed meanwhile */
+function resealKeyRow(database: Database, row: KeyRow, privateJwe: string) {
+  return database.row<{ kid: string }>`
+    update keys
+       set private_jwe = ${privateJwe}
+     where kid = ${row.kid} and private_jwe = ${row.private_jwe}
+    returning kid`
+}
+
+function deleteAllKeys(database: Database) {
+  return database.rows<{ kid: string }>`
+    delete from keys
+    returning kid`
 }
 
 /** Epoch seconds as UTC, or a dash for no time. */

@@ -1,12 +1,14 @@
 /** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
-import { watch } from 'node:fs'
-import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createVerifier } from '../packages/verifier/src/index.ts'
-import { loadConfig, StartError } from '../src/config.ts'
+import { type Config, loadConfig, StartError } from '../src/config.ts'
+import type { Database } from '../src/db/database.ts'
+import { isAccepted, readKeys } from '../src/keys/rotation.ts'
+import { readSecrets } from '../src/keys/secret.ts'
 import { buildApp } from '../src/main.ts'
 import { createNotesServer } from './notes.ts'
 import { createAuthProxy, passOn } from './proxy.ts'
@@ -59,12 +61,12 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   const front = createServer((request, response) => serve(request, response))
   const url = await listen(front, port) // first, so that a port that is taken stops everything else
 
-  const keysDir = join(folder, 'keys')
-  const directories = { AUTH_DATA_DIR: join(folder, 'database'), AUTH_KEYS_DIR: keysDir }
-  const auth = await buildApp(loadConfig({ ...SETTINGS, ...settings, ...directories }))
+  const config = loadConfig({ ...SETTINGS, ...settings, AUTH_DATA_DIR: join(folder, 'database') })
+  const auth = await buildApp(config)
   const authUrl = await auth.listen({ host: '127.0.0.1', port: 0 })
 
-  const notesKeys = await shareEncryptionKeys(keysDir, join(folder, 'notes-keys'))
+  const database = auth.getDecorator<Database>('database')
+  const notesKeys = await shareEncryptionKeys(config, database, join(folder, 'notes-keys'))
   const verifier = createVerifier({
     issuer: 'auth-mvp',
     audience: 'auth-mvp-clients',
@@ -95,7 +97,7 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   return {
     url,
     async close() {
-      notesKeys.close()
+      await notesKeys.close()
       for (const server of [front, notes]) {
         server.close()
         server.closeAllConnections()
@@ -107,23 +109,34 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
 
 /**
  * Keeps a folder for a resource server, with the keys that decrypt and no others: with a signing key it could make tokens
- * itself. As keys rotate the folder follows.
+ * itself. As keys rotate the folder follows, long before their first use.
  */
-async function shareEncryptionKeys(keysDir: string, directory: string) {
+async function shareEncryptionKeys(config: Config, database: Database, directory: string) {
+  const secrets = await readSecrets(config, false)
+
   async function share(): Promise<void> {
-    const names = (await readdir(keysDir)).filter((name) => /^enc-.*\.json$/.test(name))
+    const { keys, now } = await readKeys({ config, database, secrets })
+    const accepted = keys.filter((key) => key.use === 'enc' && isAccepted(key, now))
+    const files = new Map(accepted.map(({ number, kid, use, jwk }) => [`enc-${number}.json`, { kid, use, ...jwk }]))
     const shared = await readdir(directory)
-    for (const name of names) if (!shared.includes(name)) await link(join(keysDir, name), join(directory, name))
-    for (const name of shared) if (!names.includes(name)) await rm(join(directory, name))
+    for (const [name, jwk] of files)
+      if (!shared.includes(name)) await writeFile(join(directory, name), JSON.stringify(jwk), { mode: 0o600 })
+    for (const name of shared) if (!files.has(name)) await rm(join(directory, name))
   }
 
-  await mkdir(directory, { recursive: true })
+  await mkdir(directory, { recursive: true, mode: 0o700 })
   await share()
   let sharing = Promise.resolve()
-  const watcher = watch(keysDir, () => {
-    sharing = sharing.then(share).catch(console.error) // what is missed now is shared at the next change
-  })
-  return { directory, close: () => watcher.close() }
+  const timer = setInterval(() => {
+    sharing = sharing.then(share).catch(console.error) // what is missed now is shared the next time
+  }, config.jwksCacheTtlSeconds * 1000)
+  return {
+    directory,
+    close(): Promise<void> {
+      clearInterval(timer)
+      return sharing
+    },
+  }
 }
 
 const PUBLIC_FILES: Record<string, { name: string; type: string }> = {

@@ -32,7 +32,7 @@ create table refresh_tokens (
 
 create index refresh_tokens_user_id on refresh_tokens (user_id);
 
--- Private keys, each sealed under a secret that the database does not hold.
+-- Private keys, each sealed under AUTH_KEYS_SECRET. Of many nodes that make the next key of a use at once, one succeeds.
 create table keys (
   use text not null,
   number integer not null,

@@ -81,8 +81,10 @@ export function loadConfig(env: Record<string, string | undefined>) {
     databaseConnectTimeoutSeconds: whole('DATABASE_CONNECT_TIMEOUT_SEC', 10, 1, 600),
     databaseStartTimeoutSeconds: whole('DATABASE_START_TIMEOUT_SEC', 60, 0, 86_400),
     dataDir: text('AUTH_DATA_DIR', './data'),
-    keysDir: text('AUTH_KEYS_DIR', './keys'),
     keysSecret: secret('AUTH_KEYS_SECRET'),
+    keysSecretSource: env.AUTH_KEYS_SECRET_FILE
+      ? `AUTH_KEYS_SECRET_FILE (${env.AUTH_KEYS_SECRET_FILE})`
+      : 'AUTH_KEYS_SECRET',
     keysSecretPrevious: secret('AUTH_KEYS_SECRET_PREVIOUS'),
     keyRotationSeconds: days('AUTH_KEY_ROTATION_DAYS', 90) || Number.POSITIVE_INFINITY,
     keyGraceSeconds: days('AUTH_KEY_GRACE_DAYS', 14),

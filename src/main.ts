@@ -35,14 +35,19 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: LOGGED },
   })
 
-  const keys = await openKeyStore(config, (error) =>
-    app.log.error(error, 'the keys could not be read again or rotated'),
-  )
   const database = await openDatabase(config, app.log)
+  app.decorate('database', database) // for a program that buildApp is part of
+  const keys = await openKeyStore(config, database, app.log).catch(async (error) => {
+    await database.close()
+    throw error
+  })
   app.addHook('preClose', async () => {
     app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it
   })
-  app.addHook('onClose', () => database.close())
+  app.addHook('onClose', async () => {
+    await keys.close()
+    await database.close()
+  })
   const limits = createRateLimits(config, database)
   const passwords = createPasswords(config)
   const verifiedTokens = createVerifiedTokens(keys, config)

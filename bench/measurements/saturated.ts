@@ -1,13 +1,12 @@
 /** Every operation as fast as it goes, in turns with the parts that it is made of and with the peers. */
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { keyFor } from '../../test/support/keys.ts'
 import type { Load, OperationOptions } from '../generator/load.ts'
 import { emailOf, PASSWORD } from '../generator/operations.ts'
 import type { Work, WorkResult } from '../references/work.ts'
 import { type ServerProcess, startWorker } from '../support/children.ts'
 import type { EchoServer } from '../support/echo.ts'
 import { CORES } from '../support/processor.ts'
-import { BCRYPT_ROUNDS, type Stage, type Turn } from '../support/stage.ts'
+import { BCRYPT_ROUNDS, moduleEnvironment, type Stage, type Turn } from '../support/stage.ts'
 
 export const SESSIONS = 10_000
 export const USERS = SESSIONS / 10
@@ -22,6 +21,8 @@ export type Saturated = Record<string, Turn[]>
 interface Servers {
   echo: EchoServer
   module: ServerProcess
+  /** The module's. */
+  databaseUrl: string
   fastapi: ServerProcess
   betterAuth: ServerProcess
   /** A database like the module's, for the statements called bare. */
@@ -30,14 +31,15 @@ interface Servers {
 
 /** @returns the turns of every measurement by its name, one for each round */
 export async function measureSaturated(stage: Stage, servers: Servers): Promise<Saturated> {
-  const { echo, module, fastapi, betterAuth, statementsUrl } = servers
+  const { echo, module, databaseUrl, fastapi, betterAuth, statementsUrl } = servers
   const seconds = stage.isQuick ? 1 : 6
   const rounds = stage.isQuick ? 2 : 3
+  const privateKeys = await readPrivateKeys(databaseUrl, stage.keysSecret)
   const worker = startWorker<Work, WorkResult>('references/work.ts', {
     DATABASE_URL: statementsUrl,
     SESSIONS: String(SESSIONS),
     ROUNDS: String(BCRYPT_ROUNDS),
-    TOKEN_AND_KEYS: JSON.stringify({ token: echo.accessToken, ...readPrivateKeys(stage.keysDir) }),
+    TOKEN_AND_KEYS: JSON.stringify({ token: echo.accessToken, ...privateKeys }),
   })
   await registerAtBetterAuth(stage, betterAuth)
 
@@ -103,12 +105,10 @@ export async function measureSaturated(stage: Stage, servers: Servers): Promise<
   return results
 }
 
-function readPrivateKeys(keysDir: string) {
-  const read = (use: string) => {
-    const fileName = readdirSync(keysDir).find((name) => name.startsWith(`${use}-`)) as string
-    return JSON.parse(readFileSync(join(keysDir, fileName), 'utf8'))
-  }
-  return { encryptionJwk: read('enc'), signingJwk: read('sig') }
+/** The module's own, out of its database. */
+async function readPrivateKeys(databaseUrl: string, keysSecret: string) {
+  const environment = moduleEnvironment(databaseUrl, keysSecret)
+  return { encryptionJwk: await keyFor(environment, 'enc'), signingJwk: await keyFor(environment, 'sig') }
 }
 
 async function registerAtBetterAuth(stage: Stage, betterAuth: ServerProcess): Promise<void> {

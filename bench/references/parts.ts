@@ -5,7 +5,7 @@ import { type CryptoKey, compactDecrypt, importJWK, jwtVerify } from 'jose'
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
 import * as statements from '../../src/db/auth.ts'
-import type { Database } from '../../src/db/connection.ts'
+import type { Database } from '../../src/db/database.ts'
 import { firstToken } from '../generator/sessions.ts'
 
 export type Part = 'rotate' | 'rotateTogether' | 'select' | 'selectTogether' | 'issue' | 'verify' | 'compare'

@@ -1,4 +1,5 @@
 /** What the measurements share: a throwaway PostgreSQL, a folder, the load generator, and how one turn is measured. */
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -32,7 +33,7 @@ export async function openStage(isQuick: boolean) {
   const cluster = await startCluster()
   await configure(cluster)
   const generator = startWorker<Load, LoadResult>('generator/main.ts')
-  const keysDir = join(folder, 'keys')
+  const keysSecret = randomBytes(32).toString('base64url')
   const startedAtMs = performance.now()
 
   /** The postmaster is its cluster's first process; all others descend from it. */
@@ -43,7 +44,7 @@ export async function openStage(isQuick: boolean) {
   return {
     isQuick,
     folder,
-    keysDir,
+    keysSecret,
     cluster,
     generator,
     postmasterId,
@@ -55,7 +56,7 @@ export async function openStage(isQuick: boolean) {
       return Object.assign(new URL(cluster.url), { pathname: `/${name}` }).href
     },
     startModule: (databaseUrl: string): Promise<ServerProcess> =>
-      startServer(process.execPath, startArguments(), moduleEnvironment(databaseUrl, keysDir), folder),
+      startServer(process.execPath, startArguments(), moduleEnvironment(databaseUrl, keysSecret), folder),
 
     /** Sends a load and counts the processor time of these processes and of PostgreSQL while it lasts. */
     async turn(load: Load, server: ServerProcess, from = generator): Promise<Turn> {
@@ -82,10 +83,10 @@ export function startArguments(): string[] {
     .map((word: string) => (word.endsWith('.ts') ? join(ROOT, word) : word))
 }
 
-export function moduleEnvironment(databaseUrl: string, keysDir: string): Record<string, string> {
+export function moduleEnvironment(databaseUrl: string, keysSecret: string): Record<string, string> {
   return {
     DATABASE_URL: databaseUrl,
-    AUTH_KEYS_DIR: keysDir,
+    AUTH_KEYS_SECRET: keysSecret,
     PORT: '0',
     AUTH_BCRYPT_ROUNDS: String(BCRYPT_ROUNDS),
     AUTH_RATE_LIMIT_LOGIN: '0',

@@ -3,9 +3,10 @@ import { randomUUID } from 'node:crypto'
 import { base64url, type CryptoKey, compactDecrypt, errors, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import { encryptCompact, signCompact } from '../jose/writer.ts'
+import type { PublishedUse } from '../models/key.ts'
 import type { Session } from '../models/refresh_token.ts'
 import { AuthError } from '../models/types.ts'
-import type { KeyStore, KeyUse } from './jwks.ts'
+import type { KeyStore } from './jwks.ts'
 
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 /** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
@@ -25,8 +26,8 @@ export async function issueAccessToken(
   session: Session,
   ttlSeconds: number,
 ): Promise<string> {
-  const signing = await keys.active('sig')
-  const encryption = await keys.active('enc')
+  const signing = keys.active('sig')
+  const encryption = keys.active('enc')
   const iat = Math.floor(Date.now() / 1000)
   const exp = iat + ttlSeconds
   const copied = { iss: config.issuer, aud: config.audience, iat, exp, jti: randomUUID() }
@@ -42,7 +43,8 @@ export async function issueAccessToken(
 
 /**
  * All of the contract's verification steps.
- * @throws {AuthError} AUTH_TOKEN_EXPIRED for a genuine token past its time, AUTH_TOKEN_INVALID for everything else
+ * @throws {AuthError} AUTH_TOKEN_EXPIRED for a genuine token past its time, AUTH_TOKEN_INVALID for everything else, or
+ *   AUTH_UNAVAILABLE when a key that is not at hand cannot be looked for
  */
 export async function verifyAccessToken(keys: KeyStore, config: Config, token: string): Promise<VerifiedToken> {
   try {
@@ -69,6 +71,7 @@ export async function verifyAccessToken(keys: KeyStore, config: Config, token: s
     if (iat > Date.now() / 1000 + config.clockSkewSeconds) throw new Error('iat')
     return { sub, sid, exp, signingKid: String(protectedHeader.kid), encryptionKid: String(outer.protectedHeader.kid) }
   } catch (error) {
+    if (error instanceof AuthError) throw error
     throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID')
   }
 }
@@ -110,7 +113,11 @@ function bytesOf(text: string): Buffer<ArrayBuffer> {
 }
 
 /** The key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
-async function keyNamedIn(header: { kid?: string; alg?: string }, use: KeyUse, keys: KeyStore): Promise<CryptoKey> {
+async function keyNamedIn(
+  header: { kid?: string; alg?: string },
+  use: PublishedUse,
+  keys: KeyStore,
+): Promise<CryptoKey> {
   const key = await keys.find(use, header.kid)
   if (!key || key.alg !== header.alg || REFUSED_HEADERS.some((name) => name in header)) throw new Error('header')
   return use === 'sig' ? key.publicKey : key.privateKey

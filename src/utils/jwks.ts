@@ -1,116 +1,130 @@
 /** The keys at hand, which live from next over active and retired to gone, and their public halves (RFC 7517). */
-import { mkdir } from 'node:fs/promises'
-import type { CryptoKey, JWK } from 'jose'
+import { type CryptoKey, importJWK, type JWK } from 'jose'
 import type { Config } from '../config.ts'
-import { createKey, deleteKey, deleteLeftovers, readKeys } from './key_files.ts'
-import { sha256 } from './tokens.ts'
+import type { Database } from '../db/database.ts'
+import { readKeyRows } from '../db/keys.ts'
+import {
+  activeKey,
+  isAccepted,
+  type KeyRoom,
+  readKeys,
+  rotateWhatIsDue,
+  type Key as SealedKey,
+} from '../keys/rotation.ts'
+import { readSecrets } from '../keys/secret.ts'
+import { PUBLISHED_USES, type PublishedUse } from '../models/key.ts'
+import { AuthError } from '../models/types.ts'
+import { type MacKeys, sha256 } from './tokens.ts'
 
-export type KeyUse = 'sig' | 'enc' | 'enc_front'
 export type KeyStore = Awaited<ReturnType<typeof openKeyStore>>
+export type Key = Awaited<ReturnType<typeof importKey>>
 
-/** Times are in epoch seconds. */
-export interface Key {
-  /** RFC 7638 thumbprint. */
-  kid: string
-  use: KeyUse
-  alg: string
-  /** When it comes into use; it is published and accepted before. */
-  nbf: number
-  /** From when on it is neither published nor accepted: its `exp`, or the end of its grace; Infinity while unknown. */
-  until: number
-  publicJwk: JWK
-  publicKey: CryptoKey
-  privateKey: CryptoKey
-  file: { path: string; isEncrypted: boolean }
-}
-
-export const KEY_USES: KeyUse[] = ['sig', 'enc', 'enc_front']
 const UNKNOWN_KID_INTERVAL_MS = 30_000
+const TIMER_MAX_MS = 2 ** 31 - 1
 
 /**
- * Reads the folder and makes the keys that it misses. It is read again when that was longer ago than the JWKS cache
- * lifetime; if that fails, or a key that is due cannot be made, `onFailure` is told and the keys stay as they were.
- * @throws {StartError} naming the file that is unreadable or wrong
+ * Reads the keys and makes those that are missing or due, now and every JWKS cache lifetime, so that no request waits for
+ * it. If that fails later on, `log` is told, and the keys in memory go on serving.
+ * @throws {StartError} when they do not open
  */
-export async function openKeyStore(config: Config, onFailure: (error: unknown) => void) {
-  let readAtMs = performance.now()
-  let reading = Promise.resolve(await load(config, onFailure))
+export async function openKeyStore(config: Config, database: Database, log: KeyRoom['log']) {
+  const { rows } = await readKeyRows(database)
+  const room = { config, database, log, secrets: await readSecrets(config, rows.length === 0) }
+  let { atHand } = await load(room)
+  let looking: Promise<unknown> = Promise.resolve()
+  let lookedAtMs = Number.NEGATIVE_INFINITY
 
-  /** Whoever asks while the folder is read waits for it. */
-  function readWithin(intervalMs: number) {
-    if (performance.now() - readAtMs > intervalMs) {
-      readAtMs = performance.now()
-      const before = reading
-      reading = load(config, onFailure).catch((error) => {
-        onFailure(error)
-        return before
-      })
-    }
-    return reading
+  /** The database's time, whatever becomes of this node's clock. */
+  const now = () => atHand.now + (performance.now() - atHand.readAtMs) / 1000
+  const findAtHand = (use: PublishedUse, kid?: string) =>
+    atHand.keys.find((key) => key.use === use && key.kid === kid && isAccepted(key, now()))
+  const tell = (err: unknown) => log.error({ event: 'keys.failed', err })
+
+  async function read() {
+    const loaded = await load(room)
+    if (loaded.atHand.readAtMs > atHand.readAtMs) atHand = loaded.atHand
+    return loaded.reading
   }
-  const current = () => readWithin(config.jwksCacheTtlSeconds * 1000)
+
+  async function readAndRotate() {
+    while (await rotateWhatIsDue(room, await read()));
+  }
+
+  /** Has the keys read again, at most every 30 s; whoever asks meanwhile waits for the same reading. */
+  function lookForUnknown() {
+    if (performance.now() - lookedAtMs < UNKNOWN_KID_INTERVAL_MS) return looking
+    lookedAtMs = performance.now()
+    looking = read().catch((cause) => {
+      lookedAtMs = Number.NEGATIVE_INFINITY
+      tell(cause)
+      throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause })
+    })
+    return looking
+  }
+
+  await readAndRotate()
+  let rotation = Promise.resolve()
+  const rotateLater = () => {
+    rotation = rotation.then(readAndRotate).catch(tell)
+  }
+  const timer = setInterval(rotateLater, Math.min(config.jwksCacheTtlSeconds * 1000, TIMER_MAX_MS)).unref()
 
   return {
     /** The key to sign or encrypt with now. */
-    async active(use: KeyUse): Promise<Key> {
-      return activeKey((await current()).keys, use) as Key
+    active: (use: PublishedUse) => activeKey(atHand.keys, use, now()) as Key,
+
+    /**
+     * The accepted key of that use and key id.
+     * @throws {AuthError} AUTH_UNAVAILABLE when it is not at hand, and the keys cannot be read again
+     */
+    async find(use: PublishedUse, kid?: string): Promise<Key | undefined> {
+      const key = findAtHand(use, kid)
+      if (!key) await lookForUnknown()
+      return key ?? findAtHand(use, kid)
     },
-    /** The accepted key of that use and key id. An unknown key id has the folder read again, at most every 30 s. */
-    async find(use: KeyUse, kid?: string): Promise<Key | undefined> {
-      const isWanted = (key: Key) => key.use === use && key.kid === kid && isAccepted(key)
-      const known = (await current()).keys.find(isWanted)
-      return known ?? (await readWithin(UNKNOWN_KID_INTERVAL_MS)).keys.find(isWanted)
+
+    /** 32 bytes each: first the key to use now, then all others that count. */
+    macKeys(): MacKeys {
+      const active = activeKey(atHand.macs, 'mac', now())
+      const others = atHand.macs.filter((key) => key !== active && isAccepted(key, now()))
+      return [active, ...others].map((key) => Buffer.from(key?.jwk.k as string, 'base64url')) as MacKeys
     },
-    /** The JWK Set as text (`body`), and its strong ETag. */
-    published: current,
+
+    /** The JWK Set, whole or of one use, as text (`body`), and its strong ETag. */
+    published: (use?: PublishedUse) => atHand.sets.get(use) as ReturnType<typeof prepareSet>,
+
+    async close(): Promise<void> {
+      clearInterval(timer)
+      await rotation
+    },
   }
 }
 
-async function load(config: Config, onFailure: (error: unknown) => void) {
-  await mkdir(config.keysDir, { recursive: true, mode: 0o700 })
-  const keys = await rotateWhatIsDue(config, await readKeys(config)).catch(async (error) => {
-    const found = await readKeys(config)
-    if (KEY_USES.some((use) => !activeKey(found, use))) throw error
-    onFailure(error)
-    return found
-  })
-  const body = JSON.stringify({ keys: keys.filter(isAccepted).map((key) => key.publicJwk) })
-  return { keys, body, etag: `"${sha256(body).toString('base64url')}"` }
+async function load(room: KeyRoom) {
+  const readAtMs = performance.now()
+  const reading = await readKeys(room)
+  const macs = reading.keys.filter(({ use }) => use === 'mac')
+  const keys = await Promise.all(reading.keys.filter((key) => !macs.includes(key)).map(importKey))
+  const sets = prepareSets(keys.filter((key) => isAccepted(key, reading.now)))
+  return { reading, atHand: { readAtMs, now: reading.now, macs, keys, sets } }
 }
 
-/** Every node does it at every reading: of each use the key that comes next is made in time, and what is gone deleted. */
-async function rotateWhatIsDue(config: Config, keys: Key[]): Promise<Key[]> {
-  const due = KEY_USES.flatMap((use) => nextKey(config, keys, use) ?? [])
-  const gone = keys.filter((key) => !isAccepted(key))
-  await deleteLeftovers(config)
-  await Promise.all(due.map(({ use, alg, nbf }) => createKey(config, use, alg, nbf, keys)))
-  await Promise.all(gone.map((key) => deleteKey(config, key)))
-  return due.length + gone.length > 0 ? rotateWhatIsDue(config, await readKeys(config)) : keys
+async function importKey({ jwk, ...key }: SealedKey) {
+  const { kid, use, alg } = key
+  const { kty, crv, x, y, n, e } = jwk
+  const publicJwk = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) } as JWK
+  const publicKey = (await importJWK(publicJwk, alg)) as CryptoKey
+  const extractable = use === 'sig' // for node:crypto, which signs with it
+  const privateKey = (await importJWK(jwk, alg, { extractable })) as CryptoKey
+  return { ...key, publicJwk, publicKey, privateKey }
 }
 
-/** The key to make, if it is time: two cache lifetimes before its first use, so that by then everybody knows it. */
-function nextKey(config: Config, keys: Key[], use: KeyUse) {
-  const alg = algorithmFor(config, use)
-  const now = Date.now() / 1000
-  const newest = keys.findLast((key) => key.use === use && isAccepted(key))
-  if (!newest) return { use, alg, nbf: Math.floor(now) }
-  if (newest.nbf > now) return undefined
-
-  const replaceAt = newest.alg === alg ? Math.min(newest.until, newest.nbf + config.keyRotationSeconds) : now
-  const firstUse = Math.ceil(now) + 2 * config.jwksCacheTtlSeconds
-  return replaceAt <= firstUse ? { use, alg, nbf: firstUse } : undefined
+function prepareSets(keys: Key[]) {
+  const ofUse = (use: PublishedUse) => [use, prepareSet(keys.filter((key) => key.use === use))] as const
+  return new Map([[undefined, prepareSet(keys)] as const, ...PUBLISHED_USES.map(ofUse)])
 }
 
-export function algorithmFor(config: Config, use: KeyUse): string {
-  return { sig: config.signingAlgorithm, enc: config.keyManagementAlgorithm, enc_front: 'RSA-OAEP-256' }[use]
-}
-
-/** Of keys in the order of their first use, the last that has come to it; after a clock was set back, the first. */
-export function activeKey(keys: Key[], use: KeyUse): Key | undefined {
-  const accepted = keys.filter((key) => key.use === use && isAccepted(key))
-  return accepted.findLast((key) => key.nbf <= Date.now() / 1000) ?? accepted[0]
-}
-
-export function isAccepted(key: Key): boolean {
-  return Date.now() / 1000 < key.until
+function prepareSet(keys: Key[]) {
+  const body = JSON.stringify({ keys: keys.map(({ publicJwk }) => publicJwk) })
+  return { body, etag: `"${sha256(body).toString('base64url')}"` }
 }

@@ -25,7 +25,9 @@ export async function readCredentials(
     if (config.frontEncRequired) throw badRequest('body must have __front_enc__')
     return normalize(body)
   }
-  const payload = await decryptFrontEnc(keys, body.__front_enc__).catch(() => undefined)
+  const payload = await decryptFrontEnc(keys, body.__front_enc__).catch((error) => {
+    if (error instanceof AuthError) throw error // the database's failure, not the client's
+  })
   if (!isAcceptable(payload, config)) throw frontEncRefused()
   return { ...normalize(payload), jti: payload.jti }
 }

@@ -7,8 +7,8 @@ import fc from 'fast-check'
 import { loadConfig } from '../../src/config.ts'
 import { type AuthErrorCode, ERRORS } from '../../src/models/types.ts'
 import { issueAccessToken } from '../../src/utils/crypto.ts'
-import { openKeyStore } from '../../src/utils/jwks.ts'
 import { assertRefused } from '../support/answers.ts'
+import { openStore } from '../support/keys.ts'
 import {
   type Answer,
   logInSomebody,
@@ -109,8 +109,7 @@ suite('each error code', () => {
   async function expiredAccessToken(): Promise<string> {
     const config = loadConfig(server.env)
     const session = { id: randomUUID(), user_id: randomUUID(), expires_in_seconds: 0, ends_in_seconds: 0 }
-    const keys = await openKeyStore(config, assert.ifError)
-    return issueAccessToken(keys, config, session, -3600)
+    return issueAccessToken(await openStore(server), config, session, -3600)
   }
 })
 

@@ -1,17 +1,16 @@
-/** The published keys: public halves only, fit for caches, and following the key files. */
+/** The published keys: public halves only, fit for caches, and following the keys in the database. */
 import assert from 'node:assert/strict'
-import { createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto'
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
-import { assertSecurityHeaders } from '../support/answers.ts'
-import { decodeJson, decryptJwe, type Jwk } from '../support/jose_by_hand.ts'
-import { keyFor, readKeyFiles } from '../support/key_files.ts'
+import { createPublicKey } from 'node:crypto'
+import { suite, test } from 'node:test'
+import { assertRefused, assertSecurityHeaders } from '../support/answers.ts'
+import { decodeJson, decryptJwe, type Jwk, thumbprint } from '../support/jose_by_hand.ts'
+import { addKey, keyFor, readJwks, readKeys } from '../support/keys.ts'
 import { type Environment, freshEnvironment, logInSomebody, me, type Server, startServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const DAY_SECONDS = 86_400
+const HOUR_SECONDS = 3600
+const DAY_SECONDS = 24 * HOUR_SECONDS
+const USES = ['sig', 'enc', 'enc_front']
 const server = await startServer()
 const fetchJwks = (from: Server, ifNoneMatch?: string) =>
   from.call('GET', '/.well-known/jwks.json', {
@@ -38,7 +37,7 @@ suite('the JWK Set', () => {
 
   test('holds nothing of a private key', async () => {
     const text = JSON.stringify((await fetchJwks(server)).body)
-    const secrets = readKeyFiles(server.env).flatMap(({ d, p, q, dp, dq, qi }) => [d, p, q, dp, dq, qi])
+    const secrets = (await readJwks(server.env)).flatMap(({ d, p, q, dp, dq, qi, k }) => [d, p, q, dp, dq, qi, k])
     for (const secret of secrets.filter((member) => member !== undefined)) assert.ok(!text.includes(secret))
   })
 
@@ -71,15 +70,38 @@ suite('the JWK Set', () => {
     test(`is sent to who has another: ${ifNoneMatch.replace(etag, '<etag>')}`, async () => {
       assert.equal((await fetchJwks(server, ifNoneMatch)).body.keys.length, 3)
     })
+
+  for (const use of USES)
+    test(`is given for ${use} alone, with an ETag of its own`, async () => {
+      const ask = (headers = {}) => server.call('GET', `/.well-known/jwks.json?use=${use}`, { headers })
+      const answer = await ask()
+      const whole = await fetchJwks(server)
+      assert.deepEqual(
+        answer.body.keys,
+        whole.body.keys.filter((key: Jwk) => key.use === use),
+      )
+      assert.equal(answer.body.keys.length, 1)
+      assert.equal(answer.headers.get('cache-control'), 'public, max-age=600')
+      const own = answer.headers.get('etag') as string
+      assert.notEqual(own, etag)
+      assert.equal((await ask({ 'if-none-match': own })).status, 304)
+      assert.equal((await ask({ 'if-none-match': etag })).status, 200)
+      assert.equal((await fetchJwks(server, own)).status, 200)
+    })
+
+  for (const query of ['use=mac', 'use=', 'use=SIG', 'use=sig,enc', 'use=sig&use=enc', 'use=sig&use=sig'])
+    test(`is refused for ?${query}`, async () => {
+      assertRefused(await server.call('GET', `/.well-known/jwks.json?${query}`), 400, 'AUTH_BAD_REQUEST')
+    })
+
+  test('is whole for a query that asks for something else', async () => {
+    assert.equal((await server.call('GET', '/.well-known/jwks.json?x=sig')).headers.get('etag'), etag)
+  })
 })
 
-suite('a key file', () => {
-  test('made at the first start is of the configured kind, one for each use, and readable by its owner alone', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'cerrojo-keys-'))
-    after(() => rm(folder, { recursive: true, force: true }))
-    const keysDir = join(folder, 'made', 'here')
+suite('a key', () => {
+  test('made at the first start is of the configured kind, one for each use, with a thumbprint as its id', async () => {
     const rsa = await startServer({
-      AUTH_KEYS_DIR: keysDir,
       AUTH_SIGNING_ALG: 'RS256',
       AUTH_JWE_ALG: 'RSA-OAEP-256',
       AUTH_JWKS_CACHE_TTL_SEC: '77',
@@ -91,41 +113,44 @@ suite('a key file', () => {
       ['enc_front', 'RSA-OAEP-256', 'RSA'],
       ['sig', 'RS256', 'RSA'],
     ])
-    for (const key of answer.body.keys)
+    for (const key of answer.body.keys) {
       assert.equal(createPublicKey({ key, format: 'jwk' }).asymmetricKeyDetails?.modulusLength, 3072)
-    assert.equal((await stat(keysDir)).mode & 0o777, 0o700)
-    for (const use of ['sig', 'enc', 'enc_front'])
-      assert.equal((await stat(join(keysDir, `${use}-1.json`))).mode & 0o777, 0o600)
+      assert.equal(key.kid, thumbprint(key))
+    }
+    const mac = (await readKeys(rsa.env)).find(({ use }) => use === 'mac')
+    assert.deepEqual([mac?.alg, mac?.jwk.kty, Buffer.from(mac?.jwk.k, 'base64url').length], ['HS256', 'oct', 32])
     assert.equal((await me(rsa, (await logInSomebody(rsa)).access_token)).status, 200)
   })
 
   test('whose time has not come is published and not used; one whose time is over, neither', async () => {
     const env = await freshEnvironment()
-    const inUse = { sig: keyFor(env, 'sig').kid, enc: keyFor(env, 'enc').kid }
+    const inUse = { sig: (await keyFor(env, 'sig')).kid, enc: (await keyFor(env, 'enc')).kid }
     const now = Math.floor(Date.now() / 1000)
+    const add = async (use: 'sig' | 'enc', times: { first_use: number; ends_at?: number }) =>
+      (await addKey(env, { use, ...times })).kid
     const coming = [
-      await writeKeyFile(env, 'sig', { nbf: now + DAY_SECONDS }),
-      await writeKeyFile(env, 'enc', { nbf: now + DAY_SECONDS }),
+      await add('sig', { first_use: now + HOUR_SECONDS }),
+      await add('enc', { first_use: now + 7 * DAY_SECONDS }),
     ]
     const over = [
-      await writeKeyFile(env, 'sig', { nbf: now - 60, exp: now - 30 }),
-      await writeKeyFile(env, 'enc', { nbf: now - 60, exp: now - 30 }),
+      await add('sig', { first_use: now - 60, ends_at: now - 30 }),
+      await add('enc', { first_use: now - 60, ends_at: now - 30 }),
     ]
     const started = await startServer(env)
     const ids = await publishedIds(started)
     for (const kid of [...Object.values(inUse), ...coming]) assert.ok(ids.includes(kid))
     for (const kid of over) assert.ok(!ids.includes(kid))
-    assert.deepEqual(keyIdsIn((await logInSomebody(started)).access_token, env), inUse)
+    assert.deepEqual(await keyIdsIn((await logInSomebody(started)).access_token, env), inUse)
   })
 
-  test('put into the folder is published, then used, and the tokens of the old key still verify', async () => {
+  test('put into the database is published, then used, and the tokens of the old key still verify', async () => {
     const quick = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
     const { access_token: old } = await logInSomebody(quick)
     const before = await fetchJwks(quick)
-    const nbf = Math.floor(Date.now() / 1000)
+    const first_use = Math.floor(Date.now() / 1000)
     const added = {
-      sig: await writeKeyFile(quick.env, 'sig', { nbf }),
-      enc: await writeKeyFile(quick.env, 'enc', { nbf }),
+      sig: (await addKey(quick.env, { use: 'sig', first_use })).kid,
+      enc: (await addKey(quick.env, { use: 'enc', first_use })).kid,
     }
     await until('the new keys to be published', async () => {
       const ids = await publishedIds(quick)
@@ -135,29 +160,15 @@ suite('a key file', () => {
     assert.equal(after.status, 200)
     assert.equal(after.body.keys.length, before.body.keys.length + 2)
     const { access_token: fresh } = await logInSomebody(quick)
-    assert.deepEqual(keyIdsIn(fresh, quick.env), added)
+    assert.deepEqual(await keyIdsIn(fresh, quick.env), added)
     for (const token of [old, fresh]) assert.equal((await me(quick, token)).status, 200)
   })
 })
 
-/** Writes a private key on P-256 as an operator would, and tells its key id. */
-async function writeKeyFile(
-  env: Environment,
-  use: 'sig' | 'enc',
-  times: { nbf: number; exp?: number },
-): Promise<string> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const kid = randomUUID()
-  const alg = use === 'sig' ? 'ES256' : 'ECDH-ES+A256KW'
-  const jwk = { ...privateKey.export({ format: 'jwk' }), kid, use, alg, ...times }
-  await writeFile(join(env.AUTH_KEYS_DIR as string, `${kid}.json`), JSON.stringify(jwk), { mode: 0o600 })
-  return kid
-}
-
 /** Which keys an access token was encrypted and signed with. */
-function keyIdsIn(accessToken: string, env: Environment): { sig: string; enc: string } {
+async function keyIdsIn(accessToken: string, env: Environment): Promise<{ sig: string; enc: string }> {
   const enc = decodeJson(accessToken.split('.')[0]).kid
-  const key = readKeyFiles(env).find(({ kid }) => kid === enc)
+  const key = (await readJwks(env)).find(({ kid }) => kid === enc)
   const jws = decryptJwe(accessToken, key as Jwk).plaintext.toString()
   return { sig: decodeJson(jws.split('.')[0]).kid, enc }
 }

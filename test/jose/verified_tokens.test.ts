@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { suite, test } from 'node:test'
 import { loadConfig } from '../../src/config.ts'
 import { createVerifiedTokens } from '../../src/jose/verified_tokens.ts'
 import { issueAccessToken } from '../../src/utils/crypto.ts'
-import { type KeyStore, openKeyStore } from '../../src/utils/jwks.ts'
+import type { KeyStore } from '../../src/utils/jwks.ts'
+import { openStore } from '../support/keys.ts'
+import { startServer } from '../support/server.ts'
 
 suite('a token that was verified before', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-verified-'))
-  after(() => rm(folder, { recursive: true }))
-  const config = loadConfig({ AUTH_KEYS_DIR: folder })
-  const store = await openKeyStore(config, assert.ifError)
+  const server = await startServer()
+  const config = loadConfig(server.env)
+  const store = await openStore(server)
   const issue = () =>
     issueAccessToken(
       store,

@@ -1,31 +1,25 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import { chmod, cp, readdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
 import { mock, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { promisify } from 'node:util'
-import { CompactEncrypt, compactDecrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
-import { type Config, loadConfig } from '../../src/config.ts'
-import { openKeyStore } from '../../src/utils/jwks.ts'
-import { readKeys } from '../../src/utils/key_files.ts'
+import { CompactEncrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
+import type { Database } from '../../src/db/database.ts'
+import { decodeJson, decryptJwe, encode, type Jwk } from '../support/jose_by_hand.ts'
+import { addKey, age, keyFor, openStore, readJwks, readKeys, replaceKey, USES, type Use } from '../support/keys.ts'
 import {
   type Environment,
-  freshEnvironment,
+  type LocalServer,
   logInSomebody,
   me,
   newIdempotencyKey,
   refresh,
   registerSomebody,
   type Server,
-  startProcess,
   startServer,
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const DAY_SECONDS = 24 * 60 * 60
-const USES = ['sig', 'enc', 'enc_front'] as const
+const MINUTE_SECONDS = 60
+const DAY_SECONDS = 24 * 60 * MINUTE_SECONDS
 
 /** The life of a key in seconds instead of days. */
 const QUICK: Environment = {
@@ -36,15 +30,7 @@ const QUICK: Environment = {
   AUTH_CLOCK_SKEW_SEC: '1',
 }
 
-const failOnTrouble = (error: unknown) => assert.fail(error as Error)
-
-/** Makes every key look as if it had come into use that many seconds earlier. */
-async function age(config: Config, seconds: number): Promise<void> {
-  for (const { file } of await readKeys(config)) {
-    const jwk = JSON.parse(await readFile(file.path, 'utf8'))
-    await writeFile(file.path, JSON.stringify({ ...jwk, iat: jwk.iat - seconds, nbf: jwk.nbf - seconds }))
-  }
-}
+const nowSeconds = () => Date.now() / 1000
 
 async function published(server: Server): Promise<(JWK & { kid: string; use: string })[]> {
   return (await server.call('GET', '/.well-known/jwks.json')).body.keys
@@ -56,17 +42,30 @@ async function encryptTo({ kid, kty, n, e }: JWK, payload: object): Promise<stri
     .encrypt(await importJWK({ kty, n, e } as JWK, 'RSA-OAEP-256'))
 }
 
-/** Of the key that encrypted a token, and of the one that signed what is inside. */
-async function keyIdsIn(token: string, config: Config): Promise<unknown[]> {
-  const outer = decodeProtectedHeader(token)
-  const key = (await readKeys(config)).find(({ kid }) => kid === outer.kid)
-  const { plaintext } = await compactDecrypt(token, key?.privateKey as CryptoKey)
-  return [outer.kid, decodeProtectedHeader(Buffer.from(plaintext).toString()).kid]
+/** @returns a function that opens a token, and tells the headers of both layers */
+function opener(env: Environment) {
+  const known = new Map<string, Jwk>()
+  return async (token: string) => {
+    const outer = decodeProtectedHeader(token)
+    const kid = outer.kid as string
+    if (!known.has(kid)) for (const key of await readJwks(env)) known.set(key.kid, key)
+    const { plaintext } = decryptJwe(token, known.get(kid) as Jwk)
+    return { outer, inner: decodeJson(plaintext.toString().split('.')[0]) }
+  }
+}
+
+/** What a log is told, by the names of the events. */
+function recorder() {
+  const events: { event: string; use?: Use; kid?: string; first_use?: number; err?: Error }[] = []
+  const record = (event: object) => void events.push(event as (typeof events)[number])
+  const named = (name: string) => events.filter(({ event }) => event === name)
+  return { named, log: { info: record, error: record } }
 }
 
 suite('keys rotate by themselves', () => {
   test('under a stream of requests without one refusal, and no token names a key that a stale JWKS lacks', async () => {
     const server = await startServer(QUICK)
+    const open = opener(server.env)
     const seen = new Set<string>()
     const fetched = [{ atMs: performance.now(), keys: await published(server) }]
     let checks = 0
@@ -85,7 +84,8 @@ suite('keys rotate by themselves', () => {
         const ageMs = ({ atMs }: { atMs: number }) => issuedAtMs - atMs
         const stale = fetched.findLast((entry) => ageMs(entry) >= 1000)
         if (!stale || ageMs(stale) > 1900) continue
-        for (const kid of await keyIdsIn(access_token, loadConfig(server.env)))
+        const { outer, inner } = await open(access_token)
+        for (const kid of [outer.kid, inner.kid])
           assert.ok(
             stale.keys.some((key) => key.kid === kid),
             'the key of a new token was published a cache lifetime ago',
@@ -113,149 +113,352 @@ suite('keys rotate by themselves', () => {
     assert.ok(checks > 0)
   })
 
-  test('a retired enc_front key still decrypts, one that is gone does not, and its file is deleted', async () => {
-    const config = loadConfig(await freshEnvironment())
-    const old = (await readKeys(config)).find(({ use }) => use === 'enc_front')
-    await age(config, config.keyRotationSeconds + DAY_SECONDS)
-    await openKeyStore(config, failOnTrouble) // makes the successor
-    await age(config, 2 * config.jwksCacheTtlSeconds + 1) // and now it has come into use
-    const retired = await openKeyStore(config, failOnTrouble)
-    assert.notEqual((await retired.active('enc_front')).kid, old?.kid)
-    assert.equal((await retired.find('enc_front', old?.kid))?.kid, old?.kid)
-    assert.ok((await retired.published()).body.includes(old?.kid as string))
+  for (const use of USES)
+    test(`a retired ${use} key is still accepted, one that is gone is not, and its row is deleted`, async () => {
+      const server = await startServer()
+      const { env } = server
+      const isPublished = async (store: Awaited<ReturnType<typeof openStore>>) =>
+        JSON.parse(store.published().body).keys.some(({ kid }: Jwk) => kid === old.kid)
+      const old = await keyFor(env, use)
+      await age(env, 91 * DAY_SECONDS)
+      const { named, log } = recorder()
+      await openStore(server, log) // makes the successor
+      const [successor] = named('keys.made').filter((event) => event.use === use)
+      assert.ok(successor?.first_use)
 
-    await age(config, config.keyGraceSeconds)
-    const gone = await openKeyStore(config, failOnTrouble)
-    assert.equal(await gone.find('enc_front', old?.kid), undefined)
-    assert.ok(!(await gone.published()).body.includes(old?.kid as string))
-    assert.ok(!(await readdir(config.keysDir)).includes('enc_front-1.json'))
-  })
+      await age(env, successor.first_use - nowSeconds() + 1) // and now it has come into use
+      const retired = await openStore(server)
+      assert.equal(retired.active(use).kid, successor.kid)
+      assert.equal((await retired.find(use, old.kid))?.kid, old.kid)
+      assert.ok(await isPublished(retired))
+
+      await age(env, 14 * DAY_SECONDS - MINUTE_SECONDS)
+      assert.ok(await isPublished(await openStore(server)), 'to the end of its grace')
+      await age(env, MINUTE_SECONDS)
+      const gone = await openStore(server, log)
+      assert.equal(await gone.find(use, old.kid), undefined)
+      assert.ok(!(await isPublished(gone)))
+      assert.ok(!(await readKeys(env)).some(({ kid }) => kid === old.kid))
+      assert.deepEqual(
+        named('keys.gone').filter((event) => event.use === use),
+        [{ event: 'keys.gone', use, kid: old.kid }],
+      )
+    })
 
   for (const nodes of [2, 5])
-    test(`${nodes} nodes that rotate at once on one folder make one new key of each use`, async () => {
-      for (let round = 0; round < 5; round++) {
-        const config = loadConfig(await freshEnvironment())
-        await age(config, config.keyRotationSeconds)
-        await Promise.all(Array.from({ length: nodes }, () => openKeyStore(config, failOnTrouble)))
-        const expected = USES.flatMap((use) => [`${use}-1.json`, `${use}-2.json`])
-        assert.deepEqual((await readdir(config.keysDir)).sort(), expected.sort())
+    test(`${nodes} nodes that rotate at once make one new key of each use, and tell of it once`, async () => {
+      const server = await startServer()
+      for (let round = 1; round <= 5; round++) {
+        await age(server.env, 90 * DAY_SECONDS)
+        const { named, log } = recorder()
+        await Promise.all(Array.from({ length: nodes }, () => openStore(server, log)))
+        const counts = USES.map((use) => named('keys.made').filter((event) => event.use === use).length)
+        assert.deepEqual(counts, [1, 1, 1])
       }
     })
 
-  test('after kill -9 at any moment of a rotation the folder is in order, and the next reading goes on', async () => {
-    const environment = await freshEnvironment()
-    const config = loadConfig(environment)
-    const program = `
-      import { loadConfig } from '${import.meta.resolve('../../src/config.ts')}'
-      import { createKey, readKeys } from '${import.meta.resolve('../../src/utils/key_files.ts')}'
-      const config = loadConfig(process.env)
-      for (;;) {
-        await createKey(config, 'sig', 'ES256', Math.floor(Date.now() / 1000), await readKeys(config))
-        console.log('made one')
-      }`
-    const rounds = 12
-    for (let round = 0; round < rounds; round++) {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
-        env: { PATH: process.env.PATH, ...environment },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
-      await new Promise((resolve) => child.stdout.once('data', resolve))
-      await pause(Math.random() * 20)
-      const ended = new Promise((resolve) => child.once('exit', resolve))
-      child.kill('SIGKILL')
-      await ended
-      const store = await openKeyStore(config, failOnTrouble)
-      for (const use of USES) assert.equal((await store.active(use)).use, use)
+  test('each use in its own time: an enc key is known days before its first use, the others two cache lifetimes', async () => {
+    const cases = [
+      { env: {}, leads: { sig: 1200, enc: 7 * DAY_SECONDS, enc_front: 1200 } },
+      { env: { AUTH_KEY_LEAD_DAYS: '0.5' }, leads: { sig: 1200, enc: DAY_SECONDS / 2, enc_front: 1200 } },
+      { env: { AUTH_KEY_LEAD_DAYS: '0' }, leads: { sig: 1200, enc: 1200, enc_front: 1200 } },
+      { env: { AUTH_KEY_ROTATION_DAYS: '4' }, leads: { sig: 1200, enc: 2 * DAY_SECONDS, enc_front: 1200 } },
+    ]
+    for (const { env, leads } of cases) {
+      const server = await startServer(env)
+      const lifeSeconds = Number(env.AUTH_KEY_ROTATION_DAYS ?? 90) * DAY_SECONDS
+      for (const use of USES) {
+        await age(server.env, lifeSeconds - leads[use] - MINUTE_SECONDS, [use])
+        const early = recorder()
+        await openStore(server, early.log)
+        assert.deepEqual(early.named('keys.made'), [], `not yet: ${use}`)
+
+        await age(server.env, 2 * MINUTE_SECONDS, [use])
+        const { named, log } = recorder()
+        const from = nowSeconds()
+        await openStore(server, log)
+        const [made, ...others] = named('keys.made')
+        assert.deepEqual([made?.use, others], [use, []])
+        const lead = (made?.first_use as number) - from
+        assert.ok(lead >= leads[use] && lead < leads[use] + MINUTE_SECONDS, `${use} leads by ${lead} s`)
+      }
     }
-    assert.ok((await readKeys(config)).length >= USES.length + rounds, 'no key that was made is lost')
   })
 
-  test('what a killed process left half-written is swept away, but not what is being written', async () => {
-    const config = loadConfig(await freshEnvironment())
-    const leftover = `${randomUUID()}.tmp`
-    await cp(join(config.keysDir, 'sig-1.json'), join(config.keysDir, leftover))
-    await openKeyStore(config, failOnTrouble)
-    assert.ok((await readdir(config.keysDir)).includes(leftover))
-    mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 })
-    await openKeyStore(config, failOnTrouble).finally(() => mock.timers.reset())
-    assert.ok(!(await readdir(config.keysDir)).includes(leftover))
+  test('never, with a rotation of 0 days', async () => {
+    const server = await startServer({ AUTH_KEY_ROTATION_DAYS: '0' })
+    await age(server.env, 4000 * DAY_SECONDS)
+    const { named, log } = recorder()
+    await openStore(server, log)
+    assert.deepEqual(named('keys.made'), [])
+  })
+
+  test('a key that is missing is made at once', async () => {
+    const server = await startServer()
+    const [sig] = (await readKeys(server.env)).filter(({ use }) => use === 'sig')
+    await replaceKey(server.env, sig as NonNullable<typeof sig>, { ends_at: nowSeconds() - 1 })
+    const store = await openStore(server)
+    const { kid, first_use } = store.active('sig')
+    assert.notEqual(kid, sig?.kid)
+    assert.ok(first_use <= nowSeconds())
+  })
+
+  test('a change of the algorithms, and back, is a rotation: tokens of both verify', async () => {
+    const original: Environment = { AUTH_JWKS_CACHE_TTL_SEC: '1', AUTH_KEY_LEAD_DAYS: '0' }
+    const changed = { AUTH_SIGNING_ALG: 'RS256', AUTH_JWE_ALG: 'RSA-OAEP-256' }
+    let server = await startServer(original)
+    const { env } = server
+    const open = opener(env)
+    const algorithmsOf = async (token: string) => {
+      const { inner, outer } = await open(token)
+      return `${inner.alg} in ${outer.alg}`
+    }
+    let tokens = await logInSomebody(server)
+    for (const [change, expected] of [
+      [{}, 'ES256 in ECDH-ES+A256KW'],
+      [changed, 'RS256 in RSA-OAEP-256'],
+      [{}, 'ES256 in ECDH-ES+A256KW'],
+    ] as const) {
+      await server.close()
+      server = await startServer({ ...env, ...change })
+      const before = tokens.access_token
+      while ((await algorithmsOf(tokens.access_token)) !== expected) {
+        tokens = (await refresh(server, tokens.refresh_token)).body as typeof tokens
+        assert.equal((await me(server, tokens.access_token)).status, 200)
+        await pause(100)
+      }
+      assert.equal((await me(server, before)).status, 200)
+    }
   })
 })
 
-suite('when the clock is set', () => {
-  for (const [direction, hours] of Object.entries({ forward: 1, back: -1 }))
-    test(`an hour ${direction}, the server goes on, and no key is lost`, async () => {
+suite('the mac key', () => {
+  test('does not rotate by itself, however old it is', async () => {
+    const server = await startServer()
+    await age(server.env, 4000 * DAY_SECONDS, ['mac'])
+    const { named, log } = recorder()
+    const store = await openStore(server, log)
+    assert.deepEqual(named('keys.made'), [])
+    assert.equal(store.macKeys().length, 1)
+  })
+
+  test('of now comes first, then those that still count or will, and those that are gone do not', async () => {
+    const server = await startServer()
+    const [first] = (await readKeys(server.env)).filter(({ use }) => use === 'mac')
+    const macJwk = () => ({ kty: 'oct', k: encode(Buffer.from(crypto.getRandomValues(new Uint8Array(32)))) })
+    const add = (first_use: number) => addKey(server.env, { use: 'mac', first_use, alg: 'HS256', jwk: macJwk() })
+    const bytes = (key: { jwk: Jwk } | undefined) => key?.jwk.k as string
+    const now = Math.floor(nowSeconds())
+
+    await replaceKey(server.env, first as NonNullable<typeof first>, { first_use: now - 3 * DAY_SECONDS })
+    const active = await add(now - DAY_SECONDS)
+    const next = await add(now + MINUTE_SECONDS)
+    const keysOf = (store: Awaited<ReturnType<typeof openStore>>) => store.macKeys().map(encode)
+    assert.deepEqual(keysOf(await openStore(server)), [bytes(active), bytes(first), bytes(next)])
+
+    await age(server.env, 14 * DAY_SECONDS, ['mac'])
+    assert.deepEqual(keysOf(await openStore(server)), [bytes(next), bytes(active)])
+    assert.ok(!(await readKeys(server.env)).some(({ kid }) => kid === first?.kid), 'its row is deleted')
+  })
+})
+
+suite('when a clock is set', () => {
+  for (const days of [1 / 24, -1 / 24, 400, -400])
+    test(`by ${days.toFixed(2)} days, a server goes on with the keys that it has`, async () => {
       const server = await startServer()
       const before = await published(server)
-      const session = await logInSomebody(server)
-      mock.timers.enable({ apis: ['Date'], now: Date.now() + hours * 3_600_000 })
+      const store = await openStore(server)
+      const [session, active] = [await logInSomebody(server), USES.map((use) => store.active(use))]
+      mock.timers.enable({ apis: ['Date'], now: Date.now() + days * DAY_SECONDS * 1000 })
       try {
-        const granted = await refresh(server, session.refresh_token)
-        assert.equal(granted.status, 200)
-        assert.equal((await me(server, granted.body.access_token)).status, 200)
-        assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
-        const next = await openKeyStore(loadConfig(server.env), failOnTrouble) // as at the next reading
-        assert.deepEqual(JSON.parse((await next.published()).body).keys, before)
+        assert.deepEqual(await published(server), before)
+        assert.deepEqual(
+          USES.map((use) => store.active(use)),
+          active,
+        )
+        for (const { use, kid } of active) assert.equal((await store.find(use as 'sig', kid))?.kid, kid)
+        if (server.env.DATABASE_URL) {
+          assert.equal((await refresh(server, session.refresh_token)).status, 200)
+          const next = await openStore(server) // as at the next reading
+          assert.deepEqual(JSON.parse(next.published().body).keys, before)
+        }
       } finally {
         mock.timers.reset()
       }
+      assert.deepEqual(await published(server), before)
+      assert.equal((await readKeys(server.env)).length, 4)
     })
-})
 
-test('a change of the algorithms, and back, is a rotation: tokens of both verify', async () => {
-  const original = await freshEnvironment({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
-  const changed = { ...original, AUTH_SIGNING_ALG: 'RS256', AUTH_JWE_ALG: 'RSA-OAEP-256' }
-  const algorithmsOf = async (token: string) => {
-    const outer = decodeProtectedHeader(token)
-    const key = (await readKeys(loadConfig(original))).find(({ kid }) => kid === outer.kid)
-    const { plaintext } = await compactDecrypt(token, key?.privateKey as CryptoKey)
-    return `${decodeProtectedHeader(Buffer.from(plaintext).toString()).alg} in ${outer.alg}`
-  }
-  let tokens: { access_token: string; refresh_token: string } | undefined
-  for (const [env, expected] of [
-    [original, 'ES256 in ECDH-ES+A256KW'],
-    [changed, 'RS256 in RSA-OAEP-256'],
-    [original, 'ES256 in ECDH-ES+A256KW'],
-  ] as const) {
-    const server = await startServer(env)
-    tokens ??= await logInSomebody(server)
-    const before = tokens.access_token
-    while ((await algorithmsOf(tokens.access_token)) !== expected) {
-      tokens = (await refresh(server, tokens.refresh_token)).body as typeof tokens
-      assert.equal((await me(server, tokens.access_token)).status, 200)
-      await pause(100)
-    }
-    assert.equal((await me(server, before)).status, 200)
+  test('a key of a wrong future is used only while there is no other, and then replaced by one of now', async () => {
+    const server = await startServer()
+    const { env } = server
+    const { access_token } = await logInSomebody(server)
+    await age(env, -400 * DAY_SECONDS)
     await server.close()
+
+    const started = await startServer(env)
+    assert.equal((await me(started, access_token)).status, 200)
+    assert.equal((await me(started, (await logInSomebody(started)).access_token)).status, 200)
+    const successors = (await readKeys(env)).filter(({ first_use }) => first_use < nowSeconds() + 8 * DAY_SECONDS)
+    assert.deepEqual(successors.map(({ use, number }) => `${use} ${number}`).sort(), [
+      'enc 2',
+      'enc_front 2',
+      'mac 1',
+      'sig 2',
+    ])
+
+    const sig = successors.find(({ use }) => use === 'sig') as NonNullable<(typeof successors)[number]>
+    await replaceKey(env, sig, { first_use: Math.floor(nowSeconds()) - 1 })
+    const store = await openStore(started)
+    assert.equal(store.active('sig').kid, sig.kid)
+    await replaceKey(env, sig, { first_use: Math.floor(nowSeconds()) - 15 * DAY_SECONDS })
+    await openStore(started)
+    assert.deepEqual(
+      (await readKeys(env)).filter(({ use }) => use === 'sig').map(({ kid }) => kid),
+      [sig.kid],
+    )
+  })
+
+  test('a key of a wrong future beside one of now is neither published nor used, and its row is deleted', async () => {
+    const server = await startServer()
+    await age(server.env, 30 * DAY_SECONDS)
+    const misdated = await addKey(server.env, { use: 'sig', first_use: Math.floor(nowSeconds()) + 400 * DAY_SECONDS })
+    const { named, log } = recorder()
+    const store = await openStore(server, log)
+    assert.notEqual(store.active('sig').kid, misdated.kid)
+    assert.ok(!store.published().body.includes(misdated.kid))
+    assert.deepEqual(named('keys.gone'), [{ event: 'keys.gone', use: 'sig', kid: misdated.kid }])
+
+    await age(server.env, 60 * DAY_SECONDS)
+    await openStore(server, log)
+    assert.equal(named('keys.made').filter(({ use }) => use === 'sig').length, 1, 'rotation goes on')
+  })
+
+  test('a key that lies ahead by no more than a day beyond its lead is one like any other', async () => {
+    const server = await startServer()
+    const first_use = Math.floor(nowSeconds()) + 20 * MINUTE_SECONDS + DAY_SECONDS - MINUTE_SECONDS
+    const next = await addKey(server.env, { use: 'sig', first_use })
+    const store = await openStore(server)
+    assert.ok(store.published().body.includes(next.kid))
+  })
+})
+
+suite('while the database cannot be asked', () => {
+  const refusing = (database: Database) => {
+    let isAway = false
+    const rows: Database['rows'] = (...statement) =>
+      isAway ? Promise.reject(new Error('away')) : database.rows(...statement)
+    return { database: { ...database, rows }, leave: () => (isAway = true), comeBack: () => (isAway = false) }
   }
+
+  test('the keys in memory serve, and the log is told at every reading', async () => {
+    const server = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
+    const { database, leave } = refusing(server.database)
+    const { named, log } = recorder()
+    const store = await openStore({ env: server.env, database }, log)
+    const active = USES.map((use) => store.active(use).kid)
+    leave()
+    await until('two failures', () => named('keys.failed').length >= 2)
+    assert.equal(named('keys.failed')[0]?.err?.message, 'away')
+    assert.deepEqual(
+      USES.map((use) => store.active(use).kid),
+      active,
+    )
+    for (const [index, use] of USES.entries()) assert.ok(await store.find(use, active[index]))
+    assert.equal(JSON.parse(store.published().body).keys.length, 3)
+  })
+
+  test('who asks for a key that is not at hand is told so, and finds it as soon as the database is back', async () => {
+    const server = await startServer()
+    const { database, leave, comeBack } = refusing(server.database)
+    const store = await openStore({ env: server.env, database })
+    const { kid } = await addKey(server.env, { use: 'sig', first_use: Math.floor(nowSeconds()) })
+    leave()
+    await assert.rejects(store.find('sig', kid), { code: 'AUTH_UNAVAILABLE', retryAfterSeconds: 1 })
+    comeBack()
+    assert.equal((await store.find('sig', kid))?.kid, kid)
+  })
 })
 
-test('with its folder read-only a server keeps serving, and its log and doctor say so', async (t) => {
-  const env = await freshEnvironment({ LOG_LEVEL: 'error' })
-  const config = loadConfig(env)
-  await age(config, config.keyRotationSeconds)
-  // Nothing is read-only to root, so root lends everything to somebody else.
-  const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined
-  const command = join(import.meta.dirname, '../../cli/cerrojo.ts')
-  const isReadable = await promisify(execFile)('test', ['-r', command], { ...user }).then(
-    () => true,
-    () => false,
-  )
-  if (!isReadable) return t.skip('the sources are not readable to another user')
-  if (user) await promisify(execFile)('chown', ['-R', `${user.uid}:${user.gid}`, dirname(config.keysDir)])
-  await chmod(config.keysDir, 0o500)
+suite('a key id that is not known', () => {
+  /** Counts the readings. */
+  async function countingStore(server: LocalServer) {
+    let readings = 0
+    const rows: Database['rows'] = (texts, ...values) => {
+      if (texts.some((text) => text.includes('private_jwe'))) readings++
+      return server.database.rows(texts, ...values)
+    }
+    const store = await openStore({ env: server.env, database: { ...server.database, rows } })
+    const atStart = readings
+    return { store, readings: () => readings - atStart }
+  }
 
-  const server = await startProcess(env, user)
-  await until('the log to say so', () => /EACCES.*the keys could not be/.test(server.output()))
-  assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
-  const options = { ...user, env: { PATH: process.env.PATH, ...env } }
-  const doctor = await promisify(execFile)(process.execPath, [command, 'doctor'], options)
-  assert.match(doctor.stdout, /is read-only +keys cannot rotate/)
+  test('has the keys read again, once for all who ask, and at most every 30 seconds', async () => {
+    const server = await startServer()
+    const { store, readings } = await countingStore(server)
+    const ask = () => Promise.all(Array.from({ length: 50 }, () => store.find('sig', 'unknown')))
+    assert.deepEqual(new Set(await ask()), new Set([undefined]))
+    assert.equal(readings(), 1)
+    await ask()
+    assert.equal(readings(), 1)
+
+    const later = performance.now() + 30_001
+    const clock = mock.method(performance, 'now', () => later)
+    try {
+      await ask()
+      assert.equal(readings(), 2)
+    } finally {
+      clock.mock.restore()
+    }
+  })
+
+  test('is found when another node has just made it', async () => {
+    const server = await startServer()
+    const store = await openStore(server)
+    const { kid } = await addKey(server.env, { use: 'enc', first_use: Math.floor(nowSeconds()) })
+    assert.equal((await store.find('enc', kid))?.kid, kid)
+    assert.equal(await store.find('sig', kid), undefined, 'for its use alone')
+  })
 })
 
-test('a file whose name speaks of another use than its key keeps nobody from making the keys that are missing', async () => {
-  const config = loadConfig(await freshEnvironment())
-  await rename(join(config.keysDir, 'enc-1.json'), join(config.keysDir, 'sig-1.json'))
-  const store = await openKeyStore(config, failOnTrouble)
-  for (const use of USES) assert.equal((await store.active(use)).use, use)
+test('nobody waits for the keys, however often they are read', async () => {
+  const server = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
+  let isHeld = false
+  const held = Promise.withResolvers<void>()
+  const rows: Database['rows'] = async (...statement) => {
+    if (isHeld) await held.promise
+    return server.database.rows(...statement)
+  }
+  let asked = 0
+  const watched: Database['rows'] = (...statement) => {
+    asked++
+    return rows(...statement)
+  }
+  const store = await openStore({ env: server.env, database: { ...server.database, rows: watched } })
+  isHeld = true
+  const before = asked
+  await until('a reading under way', () => asked > before)
+  for (const use of USES) assert.ok(await store.find(use, store.active(use).kid))
+  assert.equal(JSON.parse(store.published().body).keys.length, 3)
+  held.resolve()
+})
+
+test('the longest cache lifetime is no reason to read all the time', async () => {
+  const setTimer = mock.method(globalThis, 'setInterval')
+  await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '2147483647' })
+  const delays = setTimer.mock.calls.map(({ arguments: [, delay] }) => delay as number)
+  setTimer.mock.restore()
+  assert.ok(delays.includes(2 ** 31 - 1))
+  for (const delay of delays) assert.ok(delay <= 2 ** 31 - 1)
+})
+
+test('private keys cannot be taken out of memory again, but for the one that node:crypto signs with', async () => {
+  for (const algorithms of [{}, { AUTH_SIGNING_ALG: 'RS256', AUTH_JWE_ALG: 'RSA-OAEP-256' }]) {
+    const store = await openStore(await startServer(algorithms))
+    for (const use of USES) {
+      const key = store.active(use)
+      assert.deepEqual([key.privateKey.type, key.privateKey.extractable], ['private', use === 'sig'])
+      assert.deepEqual([key.publicKey.type, 'jwk' in key], ['public', false])
+    }
+  }
 })

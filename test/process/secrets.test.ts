@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { encryptJwe } from '../support/jose_by_hand.ts'
-import { readKeyFiles } from '../support/key_files.ts'
+import { readJwks } from '../support/keys.ts'
 import {
   type Environment,
   freshEnvironment,
@@ -64,8 +64,6 @@ async function useEverything(server: Server): Promise<Map<string, string>> {
     await server.call('GET', `/auth/token/${third}?refresh_token=${third}`)
     assert.equal((await refresh(server, third)).status, 401)
   }
-  for (const { d, p, q } of readKeyFiles(server.env))
-    for (const part of [d, p, q]) if (part) remember('a private key', part)
   return secrets
 }
 
@@ -98,7 +96,7 @@ async function dump(env: Environment): Promise<string> {
   )
   assert.deepEqual(
     tables.map(({ name }) => name),
-    ['public.rate_limits', 'public.refresh_tokens', 'public.schema_migrations', 'public.users'],
+    ['public.keys', 'public.rate_limits', 'public.refresh_tokens', 'public.schema_migrations', 'public.users'],
   )
   let text = ''
   for (const { name } of tables)
@@ -119,6 +117,10 @@ test('no password, token or idempotency key can be read from the database or fro
   const secrets = await useEverything(server)
   assert.ok(secrets.size > 25)
   await server.end('SIGTERM')
+  for (const { d, p, q, k } of await readJwks(server.env))
+    for (const part of [d, p, q, k]) if (part) secrets.set(part, 'a private key')
+  const keysSecret = join(server.env.AUTH_DATA_DIR as string, 'keys-secret')
+  secrets.set(readFileSync(keysSecret, 'utf8'), 'the secret of the keys')
 
   const rows = await dump(server.env)
   assert.match(rows, /@example\.com/, 'it holds what was stored')
@@ -131,7 +133,8 @@ test('no password, token or idempotency key can be read from the database or fro
   if (server.env.DATABASE_URL) return
   const folder = server.env.AUTH_DATA_DIR as string
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    if (statSync(join(folder, file)).isFile()) assertHoldsNone(secrets, file, readFileSync(join(folder, file)), false)
+    if (file !== 'keys-secret' && statSync(join(folder, file)).isFile())
+      assertHoldsNone(secrets, file, readFileSync(join(folder, file)), false)
 })
 
 test('the log tells of a bug without the statement, its values or the row', async () => {

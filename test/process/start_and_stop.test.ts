@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { readdirSync, statSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { findPostgres, startCluster } from '../support/cluster.ts'
-import { type Jwk, publicHalf } from '../support/jose_by_hand.ts'
-import { keyFor, readKeyFiles } from '../support/key_files.ts'
+import { readJwks, readKeys } from '../support/keys.ts'
 import {
   call,
   type Environment,
@@ -102,44 +102,61 @@ suite('a data folder', () => {
   })
 })
 
-test(
-  'five nodes that start at once on nothing share one database and one key for each use',
-  needsPostgres,
-  async () => {
-    const env = await onCluster()
-    env.AUTH_KEYS_DIR = `${env.AUTH_KEYS_DIR}-empty`
-    const nodes = await Promise.all(Array.from({ length: 5 }, () => startProcess(env)))
-    const logins = await Promise.all(nodes.map(logInSomebody))
-    for (const { access_token, refresh_token } of logins) {
-      for (const node of nodes) assert.equal((await me(node, access_token)).status, 200)
-      let token = refresh_token
-      for (const node of nodes) {
-        const answer = await refresh(node, token)
-        assert.equal(answer.status, 200)
-        token = answer.body.refresh_token
+suite('five nodes that start at once on nothing', needsPostgres, () => {
+  const shared: Record<string, (env: Environment) => (node: number) => Environment> = {
+    'one folder': (env) => () => env,
+    // Which none of them can write to, and which holds nothing.
+    'one AUTH_KEYS_SECRET': (env) => {
+      const AUTH_KEYS_SECRET = randomBytes(32).toString('base64url')
+      return (node) => ({ ...env, AUTH_KEYS_SECRET, AUTH_DATA_DIR: `/dev/null/${node}` })
+    },
+  }
+  for (const [title, nodeOf] of Object.entries(shared))
+    test(`and share ${title} share one database and one key for each use`, async () => {
+      const fresh = await onCluster()
+      await rm(fresh.AUTH_DATA_DIR as string, { recursive: true })
+      const environments = [1, 2, 3, 4, 5].map(nodeOf(fresh))
+      const nodes = await Promise.all(environments.map((env) => startProcess(env)))
+      const logins = await Promise.all(nodes.map(logInSomebody))
+      for (const { access_token, refresh_token } of logins) {
+        for (const node of nodes) assert.equal((await me(node, access_token)).status, 200)
+        let token = refresh_token
+        for (const node of nodes) {
+          const answer = await refresh(node, token)
+          assert.equal(answer.status, 200)
+          token = answer.body.refresh_token
+        }
       }
-    }
-    const keys = readKeyFiles(env)
-    assert.deepEqual(keys.map(({ use }) => use).sort(), ['enc', 'enc_front', 'sig'])
-    const sets = await Promise.all(nodes.map((node) => node.call('GET', '/.well-known/jwks.json')))
-    assert.equal(new Set(sets.map(({ headers }) => headers.get('etag'))).size, 1)
-    const files = readdirSync(env.AUTH_KEYS_DIR)
-    assert.equal(files.length, 3, `nothing is left over: ${files}`)
-    for (const file of files) assert.equal(statSync(join(env.AUTH_KEYS_DIR, file)).mode & 0o777, 0o600, file)
-    assert.equal(statSync(env.AUTH_KEYS_DIR).mode & 0o777, 0o700)
-  },
-)
+      assert.deepEqual(
+        (await readKeys(environments[0] as Environment)).map(({ use, number }) => `${use} ${number}`),
+        ['enc 1', 'enc_front 1', 'mac 1', 'sig 1'],
+      )
+      const sets = await Promise.all(nodes.map((node) => node.call('GET', '/.well-known/jwks.json')))
+      assert.equal(new Set(sets.map(({ headers }) => headers.get('etag'))).size, 1)
+      if (environments[0]?.AUTH_KEYS_SECRET) return
+      assert.deepEqual(readdirSync(fresh.AUTH_DATA_DIR as string), ['keys-secret'])
+      assert.equal(statSync(join(fresh.AUTH_DATA_DIR as string, 'keys-secret')).mode & 0o777, 0o600)
+      assert.equal(statSync(fresh.AUTH_DATA_DIR as string).mode & 0o777, 0o700)
+    })
+
+  test('and have secrets of their own: the one that was first serves, and the others are told what to copy', async () => {
+    const env = await onCluster()
+    const starts = Array.from({ length: 5 }, () =>
+      startProcess({ ...env, AUTH_KEYS_SECRET: randomBytes(32).toString('base64url') }),
+    )
+    const started = await Promise.allSettled(starts)
+    const refused = started.flatMap((start) => (start.status === 'rejected' ? [start.reason.message as string] : []))
+    assert.equal(refused.length, 4)
+    for (const message of refused)
+      assert.match(message, /ended with 1 .*does not open with the secret from AUTH_KEYS_SECRET: copy/)
+    const [node] = started.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
+    assert.ok(node)
+    assert.equal((await me(node, (await logInSomebody(node)).access_token)).status, 200)
+  })
+})
 
 suite('the program gives up with code 1 and a short message, without a stack and without a secret, for', () => {
   const SECRET = 'tok-3n-0f-s3cr3cy'
-  const jwk = (alg: string) => generateKeyPairSync('ec', { namedCurve: alg }).privateKey.export({ format: 'jwk' })
-  const rsaJwk = (modulusLength: number) =>
-    generateKeyPairSync('rsa', { modulusLength }).privateKey.export({ format: 'jwk' })
-  const keyFile = (content: (env: Environment) => unknown) => async (env: Environment) => {
-    const made = content(env)
-    const path = join(env.AUTH_KEYS_DIR as string, 'sig-9.json')
-    writeFileSync(path, typeof made === 'string' ? made : JSON.stringify(made))
-  }
   const cases: Record<string, { change: (env: Environment) => unknown; says: RegExp }> = {
     'several bad variables, each of which it names': {
       change: (env) => Object.assign(env, { AUTH_SIGNING_ALG: 'HS256', AUTH_REFRESH_TTL_SEC: '1 day', PORT: '-1' }),
@@ -153,82 +170,35 @@ suite('the program gives up with code 1 and a short message, without a stack and
       change: (env) => Object.assign(env, { DATABASE_URL: `postgres://cerrojo:${SECRET}@127.0.0.1:1/x` }),
       says: /DATABASE_URL .*ECONNREFUSED/,
     },
-    'a key file with garbage': {
-      change: keyFile(() => `${SECRET} {"d":"${SECRET}"`),
-      says: /sig-9\.json/,
+    'a secret that does not open the keys': {
+      change: (env) => Object.assign(env, { AUTH_KEYS_SECRET: randomBytes(32).toString('base64url') }),
+      says: /^The \w+ key 1 in the database does not open with the secret from AUTH_KEYS_SECRET: copy .*reset --yes/,
     },
-    'a key file that breaks off': {
-      change: keyFile((env) => JSON.stringify({ ...keyFor(env, 'sig'), x: SECRET }).slice(0, -9)),
-      says: /sig-9\.json/,
+    'a secret that is gone': {
+      change: (env) => rm(join(env.AUTH_DATA_DIR as string, 'keys-secret')),
+      says: /does not open with the secret from \S+keys-secret, which does not exist: copy/,
     },
-    'an empty key file': { change: keyFile(() => ''), says: /sig-9\.json/ },
-    'a key file that holds null': { change: keyFile(() => 'null'), says: /sig-9\.json/ },
-    'a key file with a public JWK': {
-      change: keyFile((env) => {
-        const { kid, alg, use, nbf, ...key } = keyFor(env, 'sig')
-        return { kid, alg, use, nbf, ...publicHalf(key as Jwk) }
-      }),
-      says: /sig-9\.json .*private JWK/,
+    'a file that should hold the secret': {
+      change: (env) => {
+        const path = join(env.AUTH_DATA_DIR as string, 'mounted')
+        writeFileSync(path, SECRET)
+        Object.assign(env, { AUTH_KEYS_SECRET_FILE: path })
+      },
+      says: /^AUTH_KEYS_SECRET_FILE must be a readable file with 32 random bytes/,
     },
-    'a key file for another use than there is': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), use: 'secret' })),
-      says: /sig-9\.json/,
-    },
-    'a key file for another algorithm than its use has': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), alg: 'RSA-OAEP-256' })),
-      says: /sig-9\.json/,
-    },
-    'a key file on another curve': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: 'other', ...jwk('P-384') })),
-      says: /sig-9\.json/,
-    },
-    'a key file whose halves do not belong together': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: 'other', d: jwk('P-256').d })),
-      says: /sig-9\.json/,
-    },
-    'a key file with too short an RSA key': {
-      change: keyFile((env) => ({ ...keyFor(env, 'enc_front'), kid: 'other', ...rsaJwk(2048) })),
-      says: /sig-9\.json/,
-    },
-    'a keys folder that is a file': {
-      change: (env) => Object.assign(env, { AUTH_KEYS_DIR: join(env.AUTH_KEYS_DIR as string, 'sig-1.json') }),
-      says: /EEXIST.*sig-1\.json/,
-    },
-    'a key file whose end is not a number of seconds': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), exp: '2030-01-01' })),
-      says: /sig-9\.json/,
-    },
-    'a key file without a kid': {
-      change: keyFile((env) => ({ ...keyFor(env, 'sig'), kid: undefined })),
-      says: /sig-9\.json/,
-    },
-    'a key file that is a folder': {
-      change: (env) => mkdirSync(join(env.AUTH_KEYS_DIR as string, 'sig-9.json')),
-      says: /sig-9\.json/,
+    'a row of keys that was changed': {
+      change: (env) => runSql(env, "update keys set kid = 'other' where use = 'sig'"),
+      says: /^The row of the sig key 1 is not the one that its key was sealed for: restore it/,
     },
   }
   for (const [title, { change, says }] of Object.entries(cases))
     test(title, async () => {
       const env = await onEmbedded()
+      const privateKeys = (await readJwks(env)).flatMap(({ d, p, q, k }) => [d, p, q, k]).filter(Boolean)
       await change(env)
-      const secrets = [
-        SECRET,
-        ...readable(env)
-          .flatMap(({ d, p, q }) => [d, p, q])
-          .filter(Boolean),
-      ]
+      const secrets = [SECRET, ...privateKeys, env.AUTH_KEYS_SECRET].filter((secret) => secret !== undefined)
       assertShort(await refusalToStart(env), says, secrets)
     })
-
-  test('a key file that it may not read', {
-    skip: process.getuid?.() === 0 && 'root may read every file',
-  }, async () => {
-    const env = await onEmbedded()
-    const path = join(env.AUTH_KEYS_DIR as string, 'sig-9.json')
-    copyFileSync(join(env.AUTH_KEYS_DIR as string, 'sig-1.json'), path)
-    chmodSync(path, 0)
-    assertShort(await refusalToStart(env), /sig-9\.json/)
-  })
 
   test('a port that is taken', async () => {
     const { url } = await startServer()
@@ -255,14 +225,5 @@ suite('the program gives up with code 1 and a short message, without a stack and
     assert.ok(message.length < 600 && message.trim().split('\n').length <= 3, message)
     assert.doesNotMatch(message, /^\s+at |Error:|node:internal|node_modules/m)
     for (const secret of secrets) assert.ok(!message.includes(secret), `it shows ${secret}`)
-  }
-
-  /** The private keys, when every file in the folder is one. */
-  function readable(env: Environment) {
-    try {
-      return readKeyFiles(env).map((key) => key ?? {})
-    } catch {
-      return []
-    }
   }
 })

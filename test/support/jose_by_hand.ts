@@ -1,13 +1,14 @@
 /**
- * Nested tokens with node:crypto alone, written out from RFC 7515 (JWS), 7516 (JWE), 7517 (JWK), 7518 (algorithms)
- * and 3394 (key wrap), so that the tests do not trust the library that the module uses. Every header and every step
- * is the caller's to choose, also the wrong ones.
+ * Nested tokens and sealed keys with node:crypto alone, written out from RFC 7515 (JWS), 7516 (JWE), 7517 (JWK), 7518
+ * (algorithms), 7638 (thumbprints), 5869 (HKDF) and 3394 (key wrap), so that the tests do not trust the library that the
+ * module uses. Every header and every step is the caller's to choose, also the wrong ones.
  */
 import {
   constants,
   createCipheriv,
   createDecipheriv,
   createHash,
+  createHmac,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
@@ -88,7 +89,7 @@ export function encryptJwe(header: Json, content: string | Buffer, key: Jwk, nam
   return [protectedHeader, ...[encryptedKey, iv, ciphertext, cipher.getAuthTag()].map(encode)].join('.')
 }
 
-/** RFC 7516, section 5.2, for ECDH-ES+A256KW and RSA-OAEP-256 with A256GCM. */
+/** RFC 7516, section 5.2, for ECDH-ES+A256KW, RSA-OAEP-256 and dir with A256GCM. */
 export function decryptJwe(jwe: string, key: Jwk): Parts {
   const parts = jwe.split('.')
   if (parts.length !== 5) throw new Error('not five parts')
@@ -102,6 +103,7 @@ export function decryptJwe(jwe: string, key: Jwk): Parts {
 }
 
 function unwrapContentKey(header: Json, encryptedKey: Buffer, key: Jwk): Buffer {
+  if (header.alg === 'dir') return Buffer.from(key.k, 'base64url')
   const privateKey = createPrivateKey({ key, format: 'jwk' })
   if (header.alg === 'RSA-OAEP-256')
     return privateDecrypt(
@@ -126,6 +128,21 @@ export function concatKdf(shared: Buffer, bits: number, algorithmId: string, apu
     .update(Buffer.concat([uint32(1), shared, ...otherInfo]))
     .digest()
   return digest.subarray(0, bits / 8)
+}
+
+/** RFC 5869 with SHA-256 and no salt: 32 bytes, which are one round. */
+export function hkdf(secret: Buffer, info: string): Buffer {
+  const pseudorandomKey = createHmac('sha256', Buffer.alloc(32)).update(secret).digest()
+  return createHmac('sha256', pseudorandomKey)
+    .update(info)
+    .update(Buffer.from([1]))
+    .digest()
+}
+
+/** RFC 7638 with SHA-256. */
+export function thumbprint({ kty, crv, x, y, n, e, k }: Jwk): string {
+  const members = { EC: { crv, kty, x, y }, RSA: { e, kty, n }, oct: { k, kty } }[kty]
+  return createHash('sha256').update(JSON.stringify(members)).digest('base64url')
 }
 
 /** RFC 3394, section 2.2.1, with AES-256. */

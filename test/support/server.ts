@@ -8,6 +8,7 @@ import { after } from 'node:test'
 import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import { loadConfig } from '../../src/config.ts'
+import type { Database } from '../../src/db/database.ts'
 import { buildApp } from '../../src/main.ts'
 
 export type Environment = Record<string, string>
@@ -38,6 +39,9 @@ export interface RunningProcess extends Server {
 /** True when the run is on a real PostgreSQL, `npm run test:postgres`. */
 export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
 
+/** The embedded databases of the servers inside this process, by their folders. */
+const embedded = new Map<string, Database>()
+
 /** Quick hashing and no limits, so that each test sets only what it is about. */
 const DEFAULTS: Environment = {
   AUTH_BCRYPT_ROUNDS: '4',
@@ -48,14 +52,18 @@ const DEFAULTS: Environment = {
   AUTH_RATE_LIMIT_FAILURES: '0',
 }
 
-/** Keys and an empty database of their own, removed when the test file ends. */
+/** A database of their own with keys and nothing else, removed when the test file ends. */
 export async function freshEnvironment(env: Environment = {}): Promise<Environment> {
   const folder = await mkdtemp(join(tmpdir(), 'cerrojo-test-'))
-  await cp(process.env.CERROJO_TEST_TEMPLATE as string, folder, { recursive: true })
+  // The ready-made keys are of the default algorithms, and a change of algorithm takes its time.
+  const hasKeys = !env.AUTH_SIGNING_ALG && !env.AUTH_JWE_ALG
+  const template = join(process.env.CERROJO_TEST_TEMPLATE as string, hasKeys ? 'with-keys' : 'without-keys')
+  await cp(template, join(folder, 'data'), { recursive: true })
   let databaseUrl: string | undefined
   if (process.env.TEST_DATABASE_URL) {
     const name = `test_${randomUUID().replaceAll('-', '')}`
-    await onMaintenance(`create database ${name}`)
+    const templateDatabase = hasKeys ? process.env.CERROJO_TEST_TEMPLATE_DATABASE : 'template1'
+    await onMaintenance(`create database ${name} template ${templateDatabase}`)
     databaseUrl = Object.assign(new URL(process.env.TEST_DATABASE_URL), { pathname: `/${name}` }).href
     after(() => onMaintenance(`drop database ${name} with (force)`))
   }
@@ -64,20 +72,31 @@ export async function freshEnvironment(env: Environment = {}): Promise<Environme
     ...DEFAULTS,
     ...(databaseUrl && { DATABASE_URL: databaseUrl }),
     AUTH_DATA_DIR: join(folder, 'data'),
-    // The ready-made keys are of the default algorithms, and a change of algorithm takes its time.
-    AUTH_KEYS_DIR: join(folder, env.AUTH_SIGNING_ALG || env.AUTH_JWE_ALG ? 'new-keys' : 'keys'),
     PORT: '0',
     ...env,
   }
 }
 
+export interface LocalServer extends Server {
+  /** The one that it uses. */
+  database: Database
+  close(): Promise<void>
+}
+
 /** A server inside this process, closed when the test file ends. The `env` of another starts it on what that one had. */
-export async function startServer(env: Environment = {}): Promise<Server & { close(): Promise<void> }> {
-  const complete = env.AUTH_DATA_DIR && env.AUTH_KEYS_DIR ? env : await freshEnvironment(env)
+export async function startServer(env: Environment = {}): Promise<LocalServer> {
+  const complete = env.AUTH_DATA_DIR ? env : await freshEnvironment(env)
   const app = await buildApp(loadConfig(complete))
-  after(() => app.close())
+  const folder = complete.AUTH_DATA_DIR as string
+  const database = app.getDecorator<Database>('database')
+  if (!complete.DATABASE_URL) embedded.set(folder, database)
+  const close = async () => {
+    embedded.delete(folder)
+    await app.close()
+  }
+  after(close)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  return { url, env: complete, call: (...rest) => call(url, ...rest), close: () => app.close() }
+  return { url, env: complete, database, call: (...rest) => call(url, ...rest), close }
 }
 
 /** The module as a program of its own, for tests that end it, or of another user's. */
@@ -161,16 +180,7 @@ export function newIdempotencyKey(): string {
   return randomBytes(24).toString('base64url')
 }
 
-/** The embedded databases that servers in this process have open, by their folders, so that a test can ask them too. */
-const openEmbedded = new Map<string, PGlite>()
-const createEmbedded = PGlite.create.bind(PGlite)
-PGlite.create = async (folder: string) => {
-  const database = await createEmbedded(folder)
-  openEmbedded.set(folder, database)
-  return database
-}
-
-/** Asks the database of a server; an embedded one that another process has open cannot be asked. */
+/** Asks the database of a server; when that is the embedded one, no other process may have it open. */
 export async function runSql(
   env: Environment,
   sql: string,
@@ -183,11 +193,11 @@ export async function runSql(
     await client.end()
     return rows
   }
-  const folder = join(env.AUTH_DATA_DIR as string, 'postgres')
-  const open = openEmbedded.get(folder)
-  const database = open && !open.closed ? open : await createEmbedded(folder)
+  const open = embedded.get(env.AUTH_DATA_DIR as string)
+  if (open) return (await open.query({ text: sql, values })).rows as Record<string, unknown>[]
+  const database = await PGlite.create(join(env.AUTH_DATA_DIR as string, 'postgres'))
   const { rows } = await database.query<Record<string, unknown>>(sql, values)
-  if (database !== open) await database.close()
+  await database.close()
   return rows
 }
 
@@ -223,7 +233,7 @@ export function sessionIdOf(refreshToken: string): string {
     .join('-')
 }
 
-async function onMaintenance(sql: string): Promise<void> {
+export async function onMaintenance(sql: string): Promise<void> {
   const client = new pg.Client({ connectionString: process.env.TEST_DATABASE_URL })
   await client.connect()
   await client.query(sql)

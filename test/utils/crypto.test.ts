@@ -16,7 +16,7 @@ import {
   verifyJws,
   wrapKey,
 } from '../support/jose_by_hand.ts'
-import { keyFor } from '../support/key_files.ts'
+import { keyFor } from '../support/keys.ts'
 import { agreedByAliceAndBob, WRAPPING } from '../support/rfc_examples.ts'
 import { logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
 
@@ -67,7 +67,7 @@ suite('an access token', () => {
       const before = now()
       const { access_token } = await logInSomebody(server)
       const [signing, encryption] = algorithms.split(' in ')
-      const { signatureKey, encryptionKey } = keysOf(server)
+      const { signatureKey, encryptionKey } = await keysOf(server)
       const outer = decryptJwe(access_token, encryptionKey)
       const inner = verifyJws(outer.plaintext.toString(), signatureKey)
       const claims = JSON.parse(inner.plaintext.toString())
@@ -96,10 +96,8 @@ suite('an access token', () => {
     const server = servers['ES256 in ECDH-ES+A256KW'] as Server
     const login = await logInSomebody(server)
     const { body } = await refresh(server, login.refresh_token)
-    const [first, second] = [login.access_token, body.access_token].map((token) => claimsOf(server, token)) as [
-      Json,
-      Json,
-    ]
+    const first = await claimsOf(server, login.access_token)
+    const second = await claimsOf(server, body.access_token)
     assert.notEqual(first.jti, second.jti)
     assert.equal(first.sid, second.sid)
   })
@@ -136,8 +134,8 @@ type Forgery = Awaited<ReturnType<typeof forgery>>
 /** Makes tokens for somebody who is logged in; without a change they are as good as the server's own. */
 async function forgery(server: Server) {
   const { access_token: genuine } = await logInSomebody(server)
-  const { signatureKey, encryptionKey } = keysOf(server)
-  const { sub, sid } = claimsOf(server, genuine)
+  const { signatureKey, encryptionKey } = await keysOf(server)
+  const { sub, sid } = await claimsOf(server, genuine)
   const { AUTH_ISS: iss, AUTH_AUD: aud } = server.env
   const jws = ({ claims = {}, inner = {}, signatureKey: key = signatureKey }: Change = {}) => {
     const header = { alg: key.alg, typ: 'at+jwt', kid: key.kid, ...inner }
@@ -166,13 +164,13 @@ function standardClaims(more: Json): Json {
   return { ...more, iat, exp: iat + 900, jti: randomUUID() }
 }
 
-function keysOf(server: Server) {
-  const signatureKey = keyFor(server.env, 'sig', server.env.AUTH_SIGNING_ALG)
-  return { signatureKey, encryptionKey: keyFor(server.env, 'enc', server.env.AUTH_JWE_ALG) }
+async function keysOf(server: Server) {
+  const signatureKey = await keyFor(server.env, 'sig', server.env.AUTH_SIGNING_ALG)
+  return { signatureKey, encryptionKey: await keyFor(server.env, 'enc', server.env.AUTH_JWE_ALG) }
 }
 
-function claimsOf(server: Server, token: string): Json {
-  const { signatureKey, encryptionKey } = keysOf(server)
+async function claimsOf(server: Server, token: string): Promise<Json> {
+  const { signatureKey, encryptionKey } = await keysOf(server)
   return JSON.parse(verifyJws(decryptJwe(token, encryptionKey).plaintext.toString(), signatureKey).plaintext.toString())
 }
 
@@ -368,7 +366,7 @@ suite('an access token is refused that has or is', async () => {
     'an outer alg of RSA1_5': { named: { alg: 'RSA1_5' } },
     'an outer alg of ECDH-ES+A256KW over an RSA key': { named: { alg: 'ECDH-ES+A256KW' } },
     'an inner alg of PS256 over an RSA key': { inner: { alg: 'PS256' } },
-    'an outer kid of the key for browsers': { encryptionKey: keyFor(rsa.env, 'enc_front') },
+    'an outer kid of the key for browsers': { encryptionKey: await keyFor(rsa.env, 'enc_front') },
   }
   for (const [title, change] of Object.entries(hostileRsa))
     test(title, async () => {

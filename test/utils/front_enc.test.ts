@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { encryptJwe, type Json, type Jwk } from '../support/jose_by_hand.ts'
-import { keyFor } from '../support/key_files.ts'
+import { keyFor } from '../support/keys.ts'
 import {
   freshEnvironment,
   newCredentials,
@@ -122,7 +122,7 @@ suite('the same 400, byte for byte, answers', async () => {
     'an unknown kid': () => object({ kid: 'unknown' }),
     'no kid': () => object({ kid: undefined }),
     'a kid that is a list': () => object({ kid: [publicKey.kid] }),
-    'the kid of a key for another use': () => object({ kid: keyFor(server.env, 'enc').kid }),
+    'the kid of a key for another use': async () => object({ kid: (await keyFor(server.env, 'enc')).kid }),
     "a stranger's key": () => asObject(credentials, {}, stranger),
     'another alg': () => object({ alg: 'RSA-OAEP' }),
     'no alg': () => object({ alg: undefined }),
@@ -182,8 +182,8 @@ suite('the same 400, byte for byte, answers', async () => {
     'a compact JWE cut short': () => asCompact(credentials).slice(0, -3),
     'a compact JWE with a flipped tag bit': () => flipLastBit(asCompact(credentials)),
     'a compact JWE of a stranger': () => asCompact(credentials, {}, {}, stranger),
-    'a compact JWE to the key for access tokens': () => {
-      const enc = keyFor(server.env, 'enc')
+    'a compact JWE to the key for access tokens': async () => {
+      const enc = await keyFor(server.env, 'enc')
       return encryptJwe({ alg: enc.alg, enc: 'A256GCM', kid: enc.kid }, JSON.stringify(credentials), enc)
     },
     'a jti used before': async () => {

@@ -28,7 +28,7 @@ export interface AccessClaims {
 export type DecryptionKeySource =
   /** Private JWKs (RFC 7517), each with `kid`, `use: "enc"` and `alg`. */
   | { decryptionKeys: readonly JWK[]; keysDir?: undefined }
-  /** A folder with one private JWK a `.json` file, as the issuer writes them; other uses than "enc" are ignored. */
+  /** A folder with one private JWK a `.json` file; other uses than "enc" are ignored. */
   | { keysDir: string; decryptionKeys?: undefined }
 
 export type VerifierOptions = DecryptionKeySource & {

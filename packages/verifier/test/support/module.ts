@@ -1,7 +1,8 @@
-/** The real module as the issuer, and the keys of its folder. */
-import { readdir, readFile } from 'node:fs/promises'
+/** The real module as the issuer, and its keys, those that decrypt in a folder too. */
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
+import { keyFor as privateKeyFor } from '../../../../test/support/keys.ts'
 import { type Environment, type Server, startServer } from '../../../../test/support/server.ts'
 import { AUDIENCE, ISSUER, type TestKey } from './issuer.ts'
 
@@ -16,23 +17,23 @@ export interface Module {
 
 export async function startModule(env: Environment = {}): Promise<Module> {
   const server = await startServer(env)
-  const keysDir = server.env.AUTH_KEYS_DIR as string
-  const jwks: JWK[] = await Promise.all(
-    (await readdir(keysDir)).map(async (name) => JSON.parse(await readFile(join(keysDir, name), 'utf8'))),
-  )
-  const keyFor = async (use: string, alg: string): Promise<TestKey> => {
-    const privateJwk = jwks.find((jwk) => jwk.use === use && jwk.alg === alg) as JWK
+  const keyFor = async (use: 'sig' | 'enc' | 'enc_front', alg: string): Promise<TestKey> => {
+    const privateJwk = (await privateKeyFor(server.env, use, alg)) as JWK
     const { kty, crv, x, y, n, e, kid = '' } = privateJwk
     const publicJwk = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) } as JWK
     const privateKey = (await importJWK(privateJwk)) as CryptoKey
     const publicKey = (await importJWK(publicJwk)) as CryptoKey
     return { kid, alg, privateKey, publicKey, privateJwk, publicJwk }
   }
+  const enc = await keyFor('enc', env.AUTH_JWE_ALG ?? 'ECDH-ES+A256KW')
+  const keysDir = join(server.env.AUTH_DATA_DIR as string, 'exported')
+  await mkdir(keysDir)
+  await writeFile(join(keysDir, 'enc-1.json'), JSON.stringify(enc.privateJwk))
   return {
     server,
     options: { issuer: ISSUER, audience: AUDIENCE, jwksUrl: `${server.url}/.well-known/jwks.json`, keysDir },
     sig: await keyFor('sig', env.AUTH_SIGNING_ALG ?? 'ES256'),
-    enc: await keyFor('enc', env.AUTH_JWE_ALG ?? 'ECDH-ES+A256KW'),
+    enc,
     encFront: await keyFor('enc_front', 'RSA-OAEP-256'),
   }
 }
