@@ -1,7 +1,6 @@
 /** The operator's command: keys, migrations, old sessions, and a look at what is set up. */
-import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { loadConfig, StartError } from '../src/config.ts'
+import { loadConfig, loadEnvironment, StartError } from '../src/config.ts'
 import { migrate, purge } from './database.ts'
 import { doctor } from './doctor.ts'
 import { exportKeys, listKeys, rekeyKeys, resetKeys, rotateKeys } from './keys.ts'
@@ -68,8 +67,7 @@ async function main(): Promise<void> {
   const stranger = Object.keys(values).find((option) => !(takes as readonly string[]).includes(option))
   if (stranger) throw new StartError(`"${name}" takes no --${stranger}; see cerrojo --help`)
 
-  if (existsSync('.env')) process.loadEnvFile()
-  await run(loadConfig(process.env), values)
+  await run(loadConfig(loadEnvironment()), values)
 }
 
 await main().catch((error) => {

@@ -1,140 +1,104 @@
 /** The environment, read once into one typed object. Names, defaults and units are those of the contract. */
-import { readFileSync } from 'node:fs'
-import { isIP } from 'node:net'
-import { availableParallelism } from 'node:os'
-import ipaddr from 'ipaddr.js'
+import { existsSync, readFileSync } from 'node:fs'
+import Value from 'typebox/value'
+import { SETTINGS, type Setting } from './settings.ts'
 
 /** Something that keeps the module from starting; its message is for the operator and needs no stack. */
 export class StartError extends Error {}
 
-const DAY_SECONDS = 24 * 60 * 60
-
 export type Config = ReturnType<typeof loadConfig>
+type Environment = Record<string, string | undefined>
+type Settings = { [Field in keyof typeof SETTINGS]: (typeof SETTINGS)[Field]['fallback'] }
+
+/** Reads the file .env, if there is one, into the environment.
+ * @throws {StartError} when it cannot be read */
+export function loadEnvironment(): Environment {
+  try {
+    if (existsSync('.env')) process.loadEnvFile()
+  } catch (error) {
+    throw new StartError(`.env must be a readable file, but: ${(error as Error).message}`)
+  }
+  return process.env
+}
 
 /**
  * An unset or empty variable takes its default.
  * @throws {StartError} naming each bad variable, what it got and what it wants
  */
-export function loadConfig(env: Record<string, string | undefined>) {
+export function loadConfig(env: Environment) {
   const problems: string[] = []
 
-  function read<Value>(
-    name: string,
-    fallback: Value,
-    wanted: string,
-    parse: (text: string) => Value | undefined,
-  ): Value {
+  function read<Wanted>({ name, schema, wanted, fallback, isSecret, parse }: Setting<Wanted>): Wanted {
     const text = env[name]?.trim()
     if (!text) return fallback
     const value = parse(text)
-    const shown = /^DATABASE_URL$|SECRET(_PREVIOUS)?$/.test(name)
-      ? 'something else (not shown, it may be a secret)'
-      : `"${text}"`
-    if (value === undefined) problems.push(`${name} must be ${wanted}, but is ${shown}`)
-    return value ?? fallback
-  }
-  const text = (name: string, fallback: string) => read(name, fallback, 'a text', (value) => value)
-  const whole = (name: string, fallback: number, least: number, most = 2_147_483_647) =>
-    read(name, fallback, `a whole number from ${least} to ${most}`, (value) =>
-      /^\d+$/.test(value) && Number(value) >= least && Number(value) <= most ? Number(value) : undefined,
-    )
-  const oneOf = <Choice extends string>(name: string, fallback: Choice, ...others: Choice[]) =>
-    read(name, fallback, `one of ${[fallback, ...others].join(', ')}`, (value) =>
-      [fallback, ...others].find((choice) => choice === value),
-    )
-  const flag = (name: string, fallback: boolean) =>
-    read(name, fallback, 'true or false', (value) => (/^(true|false)$/.test(value) ? value === 'true' : undefined))
-  const list = (name: string, wanted: string, accepts: (item: string) => boolean) =>
-    read(name, [], `a comma-separated list of ${wanted}`, (value) => {
-      const items = value.split(',').map((item) => item.trim())
-      return items.every(accepts) ? items : undefined
-    })
-  const days = (name: string, fallback: number) =>
-    read(name, fallback * DAY_SECONDS, 'a number of days', (value) =>
-      /^\d+(\.\d+)?$/.test(value) ? Number(value) * DAY_SECONDS : undefined,
-    )
-  const secret = (name: string) => {
-    const wanted = '32 random bytes in base64url, 43 characters'
-    const parse = (value: string) => (/^[\w-]{43}$/.test(value) ? Buffer.from(value, 'base64url') : undefined)
-    const inFile = read<Buffer | undefined>(`${name}_FILE`, undefined, `a readable file with ${wanted}`, (path) => {
-      try {
-        return parse(readFileSync(path, 'utf8').trim())
-      } catch {
-        return undefined
-      }
-    })
-    if (env[name] && env[`${name}_FILE`]) problems.push(`${name} and ${name}_FILE must not both be set`)
-    return inFile ?? read<Buffer | undefined>(name, undefined, wanted, parse)
+    if (Value.Check(schema, value)) return value as Wanted
+    const shown = isSecret ? 'something else (not shown, it may be a secret)' : `"${text}"`
+    problems.push(`${name} must be ${wanted}, but is ${shown}`)
+    return fallback
   }
 
-  const config = {
-    host: text('HOST', '127.0.0.1'),
-    port: whole('PORT', 3000, 0, 65_535),
-    databaseUrl: read<string | undefined>(
-      'DATABASE_URL',
-      undefined,
-      'like postgres://user:password@host/name',
-      (url) => (/^postgres(ql)?:\/\//.test(url) && URL.canParse(url) ? url : undefined),
-    ),
-    databaseUrlFile: read<string | undefined>('DATABASE_URL_FILE', undefined, 'a readable file', (path) => path),
-    databasePoolSize: whole('DATABASE_POOL_SIZE', 10, 2, 10_000),
-    databaseConnectTimeoutSeconds: whole('DATABASE_CONNECT_TIMEOUT_SEC', 10, 1, 600),
-    databaseStartTimeoutSeconds: whole('DATABASE_START_TIMEOUT_SEC', 60, 0, 86_400),
-    dataDir: text('AUTH_DATA_DIR', './data'),
-    keysSecret: secret('AUTH_KEYS_SECRET'),
-    keysSecretSource: env.AUTH_KEYS_SECRET_FILE
-      ? `AUTH_KEYS_SECRET_FILE (${env.AUTH_KEYS_SECRET_FILE})`
-      : 'AUTH_KEYS_SECRET',
-    keysSecretPrevious: secret('AUTH_KEYS_SECRET_PREVIOUS'),
-    keyRotationSeconds: days('AUTH_KEY_ROTATION_DAYS', 90) || Number.POSITIVE_INFINITY,
-    keyGraceSeconds: days('AUTH_KEY_GRACE_DAYS', 14),
-    keyLeadSeconds: days('AUTH_KEY_LEAD_DAYS', 7),
-    issuer: text('AUTH_ISS', 'auth-mvp'),
-    audience: text('AUTH_AUD', 'auth-mvp-clients'),
-    signingAlgorithm: oneOf('AUTH_SIGNING_ALG', 'ES256', 'RS256'),
-    keyManagementAlgorithm: oneOf('AUTH_JWE_ALG', 'ECDH-ES+A256KW', 'RSA-OAEP-256'),
-    accessTtlSeconds: whole('AUTH_ACCESS_TTL_SEC', 900, 1),
-    refreshTtlSeconds: whole('AUTH_REFRESH_TTL_SEC', 1_209_600, 1),
-    sessionMaxSeconds: whole('AUTH_SESSION_MAX_SEC', 7_776_000, 1),
-    refreshGraceSeconds: whole('AUTH_REFRESH_GRACE_SEC', 0, 0),
-    refreshTransport: oneOf('AUTH_REFRESH_TRANSPORT', 'body', 'cookie'),
-    cookieName: text('AUTH_COOKIE_NAME', 'refresh_token'),
-    cookiePath: text('AUTH_COOKIE_PATH', '/auth'),
-    cookieSecure: flag('AUTH_COOKIE_SECURE', true),
-    cookieSameSite: oneOf('AUTH_COOKIE_SAMESITE', 'Strict', 'Lax', 'None'),
-    clockSkewSeconds: whole('AUTH_CLOCK_SKEW_SEC', 60, 0),
-    jwksCacheTtlSeconds: whole('AUTH_JWKS_CACHE_TTL_SEC', 600, 1),
-    bcryptRounds: whole('AUTH_BCRYPT_ROUNDS', 12, 4, 16),
-    hashConcurrency: whole('AUTH_HASH_CONCURRENCY', availableParallelism(), 1, 1000),
-    hashQueue: whole('AUTH_HASH_QUEUE', 20 * availableParallelism(), 0),
-    requireVerifiedEmail: flag('AUTH_REQUIRE_VERIFIED_EMAIL', false),
-    frontEncRequired: flag('AUTH_FRONT_ENC_REQUIRED', false),
-    rateLimitLogin: whole('AUTH_RATE_LIMIT_LOGIN', 10, 0),
-    rateLimitAccount: whole('AUTH_RATE_LIMIT_ACCOUNT', 100, 0),
-    rateLimitRegister: whole('AUTH_RATE_LIMIT_REGISTER', 10, 0),
-    rateLimitRefresh: whole('AUTH_RATE_LIMIT_REFRESH', 600, 0),
-    rateLimitFailures: whole('AUTH_RATE_LIMIT_FAILURES', 100, 0),
-    purgeAfterSeconds: days('AUTH_PURGE_AFTER_DAYS', 30),
-    shutdownDelaySeconds: whole('SHUTDOWN_DELAY_SEC', 0, 0, 3600),
-    trustedProxies: list('AUTH_TRUST_PROXY', 'IP addresses or CIDR ranges', (item) =>
-      Boolean(isIP(item) || (isIP(item.split('/')[0] as string) && ipaddr.isValidCIDR(item))),
-    ),
-    corsOrigins: list('AUTH_CORS_ORIGINS', 'origins like https://app.example.com', (item) =>
-      Boolean(/^https?:/.test(item) && URL.canParse(item) && new URL(item).origin === item),
-    ),
-    logLevel: oneOf('LOG_LEVEL', 'warn', 'silent', 'fatal', 'error', 'info', 'debug', 'trace'),
-  }
-
-  if (config.databaseUrlFile)
+  /** The setting, or what stands in the file that its `…_FILE` names. */
+  function readOrFile(setting: Setting<string | undefined>, path: string | undefined): string | undefined {
+    if (path === undefined) return read(setting)
+    if (env[setting.name]) problems.push(`${setting.name} and ${setting.name}_FILE must not both be set`)
     try {
-      config.databaseUrl = readFileSync(config.databaseUrlFile, 'utf8').trim()
-    } catch {
-      problems.push(`DATABASE_URL_FILE must be a readable file, but is "${config.databaseUrlFile}"`)
-    }
-  if (config.cookieSameSite === 'None' && !config.cookieSecure)
+      const text = readFileSync(path, 'utf8').trim()
+      if (Value.Check(setting.schema, text)) return text
+    } catch {} // told below, like a file with something else in it
+    problems.push(`${setting.name}_FILE must be a readable file with a text ${setting.wanted}, but is "${path}"`)
+    return undefined
+  }
+
+  const fields = Object.entries(SETTINGS).map(([field, setting]) => [field, read(setting as Setting<unknown>)])
+  const settings = Object.fromEntries(fields) as Settings
+  const { keysSecretFile, keysSecretPreviousFile, ...rest } = settings
+  const bytesOf = (secret: string | undefined) => (secret === undefined ? undefined : Buffer.from(secret, 'base64url'))
+  const config = {
+    ...rest,
+    host: settings.host.replace(/^\[(.*)\]$/, '$1'),
+    databaseUrl: readOrFile(SETTINGS.databaseUrl, settings.databaseUrlFile),
+    keyRotationSeconds: settings.keyRotationSeconds || Number.POSITIVE_INFINITY,
+    keysSecret: bytesOf(readOrFile(SETTINGS.keysSecret, keysSecretFile)),
+    keysSecretSource: keysSecretFile === undefined ? 'AUTH_KEYS_SECRET' : `AUTH_KEYS_SECRET_FILE (${keysSecretFile})`,
+    keysSecretPrevious: bytesOf(readOrFile(SETTINGS.keysSecretPrevious, keysSecretPreviousFile)),
+  }
+
+  const { cookieName, cookieSecure, cookiePath, cookieSameSite } = config
+  if (cookieSameSite === 'None' && !cookieSecure)
     problems.push('AUTH_COOKIE_SAMESITE must be Strict or Lax while AUTH_COOKIE_SECURE is false, but is "None"')
+  if (/^__(Host|Secure)-/i.test(cookieName) && !cookieSecure)
+    problems.push(`AUTH_COOKIE_SECURE must be true for AUTH_COOKIE_NAME "${cookieName}", but is false`)
+  if (/^__Host-/i.test(cookieName) && cookiePath !== '/')
+    problems.push(`AUTH_COOKIE_PATH must be / for AUTH_COOKIE_NAME "${cookieName}", but is "${cookiePath}"`)
   if (config.keyGraceSeconds < config.accessTtlSeconds + config.clockSkewSeconds)
     problems.push('AUTH_KEY_GRACE_DAYS must be longer than AUTH_ACCESS_TTL_SEC and AUTH_CLOCK_SKEW_SEC together')
-  if (problems.length > 0) throw new StartError(problems.join('\n'))
+  if (problems.length > 0) throw new StartError([...new Set(problems)].join('\n'))
   return config
+}
+
+/** @returns a sentence for each variable that looks like one of ours and is none, or is set to nothing */
+export function findStrangeVariables(env: Environment): string[] {
+  const known = Object.values(SETTINGS).map(({ name }) => name)
+  const strangers = Object.keys(env).filter((name) => /^(AUTH|DATABASE)_/.test(name) && !known.includes(name))
+  const warnings = strangers.map((name) => {
+    const [nearest] = known.toSorted((one, other) => distance(name, one) - distance(name, other))
+    return `${name} is no variable of Cerrojo; did you mean ${nearest}?`
+  })
+  if (env.DATABASE_URL === '') warnings.push('DATABASE_URL is set to nothing, so the embedded database is used')
+  return warnings
+}
+
+/** Levenshtein's: how many letters must be put in, taken out or changed. */
+function distance(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, column) => column)
+  for (const [index, letter] of [...one].entries()) {
+    const next = [index + 1]
+    for (const [column, otherLetter] of [...other].entries()) {
+      const changed = (row[column] as number) + Number(letter !== otherLetter)
+      next.push(Math.min(changed, (row[column + 1] as number) + 1, (next[column] as number) + 1))
+    }
+    row = next
+  }
+  return row.at(-1) as number
 }

@@ -1,9 +1,8 @@
 /** Puts the module together, and runs it when started as a program. */
-import { existsSync } from 'node:fs'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
-import { type Config, loadConfig, StartError } from './config.ts'
+import { type Config, findStrangeVariables, loadConfig, loadEnvironment, StartError } from './config.ts'
 import { openDatabase } from './db/connection.ts'
 import { createPasswords } from './hashing/passwords.ts'
 import { answerError, answerUnreadable, registerErrorAnswers } from './http/errors.ts'
@@ -73,8 +72,9 @@ const LOGGED = {
 }
 
 async function start(): Promise<void> {
-  if (existsSync('.env')) process.loadEnvFile()
-  const config = loadConfig(process.env)
+  const environment = loadEnvironment()
+  for (const warning of findStrangeVariables(environment)) console.warn(warning)
+  const config = loadConfig(environment)
   const app = await buildApp(config)
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
 

@@ -4,13 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { type Config, loadConfig, StartError } from '../src/config.ts'
+import { type Config, findStrangeVariables, loadConfig, StartError } from '../src/config.ts'
 
 const CONTRACT = readFileSync(new URL('../contract/req.back.v3.2.mini.yml', import.meta.url), 'utf8')
 
 const SECRET = 'K'.repeat(43)
 const SECRET_FILE = join(mkdtempSync(join(tmpdir(), 'cerrojo-secret-')), 'secret')
 writeFileSync(SECRET_FILE, `${SECRET}\n`)
+const URL_FILE = `${SECRET_FILE}.url`
+writeFileSync(URL_FILE, 'postgres://ana:s3cret@db.example/auth\n')
 const EMPTY_FILE = `${SECRET_FILE}.empty`
 writeFileSync(EMPTY_FILE, '')
 after(() => rmSync(dirname(SECRET_FILE), { recursive: true }))
@@ -20,10 +22,14 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   HOST: { other: '0.0.0.0', refused: [] },
   PORT: { other: '0', refused: ['-1', '65536', 'http', '3000.5', '0x10', '3e3'] },
   DATABASE_URL: { other: 'postgres://ana:s3cret@db.example/auth', refused: ['mysql://ana:s3cret@db/auth', 's3cret'] },
-  DATABASE_POOL_SIZE: { other: '1', refused: ['0', 'many'] },
+  DATABASE_URL_FILE: { other: URL_FILE, refused: [`${URL_FILE}.none`, tmpdir(), SECRET_FILE] },
+  DATABASE_POOL_SIZE: { other: '2', refused: ['1', 'many'] },
+  DATABASE_CONNECT_TIMEOUT_SEC: { other: '30', refused: ['0', 'soon'] },
+  DATABASE_START_TIMEOUT_SEC: { other: '0', refused: ['-1', 'for ever'] },
   AUTH_DATA_DIR: { other: '/var/lib/cerrojo', refused: [] },
   AUTH_KEY_ROTATION_DAYS: { other: '0', refused: ['-1', 'monthly', '1e3'] },
   AUTH_KEY_GRACE_DAYS: { other: '30.5', refused: ['-1', 'x'] },
+  AUTH_KEY_LEAD_DAYS: { other: '0.5', refused: ['-1', 'a week'] },
   AUTH_KEYS_SECRET: { other: SECRET, refused: ['s3cret', `${SECRET}=`] },
   AUTH_KEYS_SECRET_FILE: { other: SECRET_FILE, refused: [`${SECRET_FILE}.none`, tmpdir(), EMPTY_FILE] },
   AUTH_KEYS_SECRET_PREVIOUS: { other: SECRET, refused: ['s3cret'] },
@@ -37,26 +43,31 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   AUTH_SESSION_MAX_SEC: { other: '60', refused: ['0', 'Infinity'] },
   AUTH_REFRESH_GRACE_SEC: { other: '10', refused: ['-1', 'yes'] },
   AUTH_REFRESH_TRANSPORT: { other: 'cookie', refused: ['header', 'Cookie'] },
+  AUTH_COOKIE_NAME: { other: '__Secure-session', refused: ['a b', 'a;b', 'a=b', 'é'] },
+  AUTH_COOKIE_PATH: { other: '/api/auth', refused: ['auth', '/a;b', '/a b', 'https://x/auth'] },
   AUTH_COOKIE_SECURE: { other: 'false', refused: ['no', '0', 'False'] },
   AUTH_COOKIE_SAMESITE: { other: 'Lax', refused: ['strict', 'Loose'] },
   AUTH_CLOCK_SKEW_SEC: { other: '0', refused: ['-60', '1m'] },
   AUTH_JWKS_CACHE_TTL_SEC: { other: '1', refused: ['0', 'never'] },
-  AUTH_BCRYPT_ROUNDS: { other: '4', refused: ['3', '32', 'twelve'] },
+  AUTH_BCRYPT_ROUNDS: { other: '4', refused: ['3', '17', 'twelve'] },
   AUTH_HASH_CONCURRENCY: { other: '999', refused: ['0', 'all'] },
   AUTH_HASH_QUEUE: { other: '0', refused: ['-1', 'long'] },
   AUTH_REQUIRE_VERIFIED_EMAIL: { other: 'true', refused: ['yes', '1', 'TRUE'] },
   AUTH_FRONT_ENC_REQUIRED: { other: 'true', refused: ['on'] },
   AUTH_RATE_LIMIT_LOGIN: { other: '0', refused: ['-1', '10/m'] },
+  AUTH_RATE_LIMIT_ACCOUNT: { other: '0', refused: ['-1', '1e2'] },
   AUTH_RATE_LIMIT_REGISTER: { other: '0', refused: ['-1', 'ten'] },
   AUTH_RATE_LIMIT_REFRESH: { other: '0', refused: ['-1', '1 000'] },
   AUTH_RATE_LIMIT_FAILURES: { other: '0', refused: ['-1', 'off'] },
+  AUTH_PURGE_AFTER_DAYS: { other: '0', refused: ['-1', 'never'] },
+  SHUTDOWN_DELAY_SEC: { other: '5', refused: ['-1', '5s'] },
   AUTH_TRUST_PROXY: {
     other: '10.0.0.0/8, ::1',
     refused: ['true', 'proxy.example', '10.0.0.0/33', '::1,', '10.0.0.256', '10', '127.1'],
   },
   AUTH_CORS_ORIGINS: {
-    other: 'https://app.example.com,http://localhost:5173',
-    refused: ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://*.example.com/a', 'https://a.b,,'],
+    other: 'https://app.example.com,http://localhost:5173,capacitor://localhost,chrome-extension://abcdefgh',
+    refused: ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://*.example.com', 'https://a.b,,'],
   },
   LOG_LEVEL: { other: 'info', refused: ['loud', 'INFO'] },
 }
@@ -79,12 +90,13 @@ suite('the environment', () => {
         (setting) =>
           setting !== 'keysSecretSource' && JSON.stringify(changed[setting]) !== JSON.stringify(defaults[setting]),
       )
-      assert.equal(different.length, 1, different.join())
+      // That file is read again and again, so its name is kept as well.
+      assert.equal(different.length, name === 'DATABASE_URL_FILE' ? 2 : 1, different.join())
     })
 
-  test('needs nothing to be set, and then uses the embedded database, trusts no proxy and logs nothing', () => {
+  test('needs nothing to be set, and then uses the embedded database, trusts no proxy and logs what is wrong', () => {
     const { databaseUrl, trustedProxies, corsOrigins, logLevel } = loadConfig({})
-    assert.deepEqual([databaseUrl, trustedProxies, corsOrigins, logLevel], [undefined, [], [], 'silent'])
+    assert.deepEqual([databaseUrl, trustedProxies, corsOrigins, logLevel], [undefined, [], [], 'warn'])
   })
 
   test('may have lists with blanks between the items', () => {
@@ -112,13 +124,14 @@ suite('a bad variable', () => {
     )
   })
 
-  test('is not shown when it is DATABASE_URL, which may hold a password', () => {
-    for (const url of ['s3cret', 'postgresql//ana:s3cret@db/auth', 'postgres://ana:s3cret@db:port/auth'])
+  test('is not shown when it is DATABASE_URL, which may hold a password, whatever signs are in it', () => {
+    const urls = ['/', '?', '#', '@', ' '].map((sign) => `postgres://ana:s3cret${sign}s3cret@db/auth`)
+    for (const url of [...urls, 's3cret', 'postgresql//ana:s3cret@db/auth', 'postgres://ana:s3cret@db:port/auth'])
       assert.doesNotMatch(messageFor({ DATABASE_URL: url, PORT: 'http' }), /s3cret|ana/)
   })
 
   test('tells the numbers and the words that it may be', () => {
-    assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b31\b/)
+    assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b16\b/)
     assert.match(messageFor({ AUTH_COOKIE_SAMESITE: 'Loose' }), /Strict.*Lax.*None/)
   })
 })
@@ -132,6 +145,36 @@ test('AUTH_KEY_GRACE_DAYS is refused below the longest life of a token', () => {
   const env = { AUTH_ACCESS_TTL_SEC: '86400', AUTH_CLOCK_SKEW_SEC: '60' }
   assert.match(messageFor({ ...env, AUTH_KEY_GRACE_DAYS: '1' }), /^AUTH_KEY_GRACE_DAYS must be longer than/)
   assert.ok(loadConfig({ ...env, AUTH_KEY_GRACE_DAYS: '1.001' }))
+})
+
+test('an address may be that of a socket, and a host may stand in brackets', () => {
+  const url = 'postgres://cerrojo@/auth?host=/run/postgresql'
+  assert.equal(loadConfig({ DATABASE_URL: url }).databaseUrl, url)
+  assert.equal(loadConfig({ HOST: '[::1]' }).host, '::1')
+})
+
+suite('a cookie whose name is a promise', () => {
+  test('is refused where the promise is not kept', () => {
+    const secure = { AUTH_COOKIE_SECURE: 'false', AUTH_COOKIE_PATH: '/' }
+    assert.match(messageFor({ ...secure, AUTH_COOKIE_NAME: '__Host-refresh' }), /^AUTH_COOKIE_SECURE must be true/)
+    assert.match(messageFor({ ...secure, AUTH_COOKIE_NAME: '__Secure-refresh' }), /^AUTH_COOKIE_SECURE must be true/)
+    assert.match(messageFor({ AUTH_COOKIE_NAME: '__Host-refresh' }), /^AUTH_COOKIE_PATH must be \//)
+  })
+
+  test('is taken where it is', () => {
+    assert.ok(loadConfig({ AUTH_COOKIE_NAME: '__Host-refresh', AUTH_COOKIE_PATH: '/' }))
+    assert.ok(loadConfig({ AUTH_COOKIE_NAME: '__Secure-refresh', AUTH_COOKIE_PATH: '/api/auth' }))
+  })
+})
+
+test('a variable that is none of ours is named with the nearest that is, and those of others are left alone', () => {
+  const env = { AUTH_RATE_LIMT_LOGIN: '5', DATABASE_URI: 'x', PATH: '/bin', AUTH_ISS: 'x', DATABASE_URL: '' }
+  assert.deepEqual(findStrangeVariables(env), [
+    'AUTH_RATE_LIMT_LOGIN is no variable of Cerrojo; did you mean AUTH_RATE_LIMIT_LOGIN?',
+    'DATABASE_URI is no variable of Cerrojo; did you mean DATABASE_URL?',
+    'DATABASE_URL is set to nothing, so the embedded database is used',
+  ])
+  assert.deepEqual(findStrangeVariables({ DATABASE_URL: 'postgres://a@b/c' }), [])
 })
 
 suite('SameSite=None', () => {
@@ -164,6 +207,7 @@ function contractEnvironment(): Record<string, string | undefined> {
   return Object.fromEntries(
     [...lines].map(([line, name, value]) => {
       if (line.includes('number of processors')) return [name, String(availableParallelism())]
+      if (line.includes('20 a processor')) return [name, String(20 * availableParallelism())]
       return [name, value === 'unset' ? undefined : value]
     }),
   )

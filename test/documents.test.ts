@@ -5,40 +5,24 @@ import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { promisify } from 'node:util'
 import { generateOpenApi } from '../scripts/openapi.ts'
+import { writeExample, writeReadme } from '../scripts/settings.ts'
+import { SETTINGS } from '../src/settings.ts'
 import { startServer } from './support/server.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (name: string) => readFile(join(ROOT, name), 'utf8')
-
-/** The variables of the contract with the first word of what stands behind them. */
-async function contractVariables(): Promise<Map<string, string>> {
-  const [, section = ''] = (await read('contract/req.back.v3.2.mini.yml')).split(/^env:$/m)
-  const lines = section.split(/^\S/m)[0]?.matchAll(/^ {2}([A-Z_]+): +"?([^\s;("]+)/gm) ?? []
-  return new Map(
-    [...lines].map(([, name, value]) => [name as string, value === 'unset:' ? 'unset' : (value as string)]),
-  )
-}
 
 suite('the documents', () => {
   test('contract/openapi.json is what the route schemas say', async () => {
     assert.equal(await read('contract/openapi.json'), await generateOpenApi(), 'run: npm run openapi')
   })
 
-  test('.env.example has every variable of the contract with its default', async () => {
-    const lines = (await read('.env.example')).matchAll(/^([A-Z_]+)=(.*)$/gm)
-    const example = new Map([...lines].map(([, name, value]) => [name as string, value as string]))
-    const variables = await contractVariables()
-    assert.ok(variables.size > 30)
-    assert.deepEqual([...example.keys()].sort(), [...variables.keys()].sort())
-    for (const [name, value] of variables)
-      assert.equal(example.get(name), /^(unset|number)$/.test(value) ? '' : value, name)
-  })
-
-  test('README names every variable of the contract', async () => {
-    const readme = await read('README.md')
-    for (const name of (await contractVariables()).keys()) {
-      const short = name.replace(/^AUTH_RATE_LIMIT(?=_[RF])/, '…').replace(/_FILE$/, '')
-      assert.ok(readme.includes(`\`${name}\``) || readme.includes(`\`${short}\``), name)
+  test('.env.example and README tell the settings as the table in src/settings.ts does', async () => {
+    assert.equal(await read('.env.example'), writeExample(), 'run: npm run settings')
+    assert.equal(await read('README.md'), writeReadme(await read('README.md')), 'run: npm run settings')
+    for (const { name } of Object.values(SETTINGS)) {
+      assert.match(await read('.env.example'), new RegExp(`^${name}=`, 'm'))
+      assert.ok((await read('README.md')).includes(`| \`${name}\` |`), name)
     }
   })
 
