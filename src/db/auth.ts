@@ -20,7 +20,7 @@ export function findUserByEmail(db: Database, email: string) {
   return db.row<User>`
     select id, email, email_verified, password_hash
       from users
-     where email = ${email}::citext`
+     where email = ${email}`
 }
 
 /** Leaves a hash alone that has changed since it was read. */

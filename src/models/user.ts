@@ -1,7 +1,7 @@
 /** What users are told of themselves. */
 export interface PublicUser {
   id: string
-  /** As registered; compared without regard to case. */
+  /** ASCII, in lower case. */
   email: string
   email_verified: boolean
 }

@@ -50,7 +50,7 @@ function isAcceptable(payload: unknown, config: Config): payload is Credentials 
 }
 
 function normalize(credentials: Credentials): Credentials {
-  const email = credentials.email.trim().normalize('NFC')
+  const email = credentials.email.trim().normalize('NFC').toLowerCase()
   const password = credentials.password.normalize('NFC')
   if (email.length > 254 || !EMAIL_FORM.test(email))
     throw badRequest('email must be like name@example.com, in at most 254 characters of ASCII')
@@ -67,7 +67,7 @@ export function checkPasswordPolicy(password: string, email: string): void {
   if (!/\p{L}/u.test(password)) throw badRequest('password must have a letter')
   if (!/\p{Nd}/u.test(password)) throw badRequest('password must have a digit')
   if (COMMON_PASSWORDS.has(lowerCase)) throw badRequest('password must not be a common one')
-  if (lowerCase === email.toLowerCase()) throw badRequest('password must differ from the email')
+  if (lowerCase === email) throw badRequest('password must differ from the email')
 }
 
 function badRequest(message: string): AuthError {
