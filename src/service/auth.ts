@@ -26,7 +26,7 @@ export interface AuthContext {
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
   context.passwords.refuseWhenFull()
   const { email, password, jti } = await readCredentials(context, body)
-  checkPasswordPolicy(password, email)
+  await checkPasswordPolicy(password, email)
   await context.limits.countRegistration(client.network)
   await refuseReplay(context, jti)
   const passwordHash = await context.passwords.hash(password)

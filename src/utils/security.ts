@@ -1,5 +1,4 @@
 /** The rules for emails, passwords and browser-encrypted credentials. */
-import { dictionary } from '@zxcvbn-ts/language-common'
 import type { Config } from '../config.ts'
 import type { RateLimits } from '../limits/rate_limits.ts'
 import { AuthError, type Credentials } from '../models/types.ts'
@@ -10,8 +9,10 @@ export type CredentialsBody = Credentials | { __front_enc__: unknown }
 
 /** Visible ASCII with one @, and a dot inside the domain. */
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
-const COMMON_PASSWORDS = new Set(dictionary['passwords-common'])
 const FRONT_ENC_TTL_SECONDS = 60
+
+/** 49,000 in lower case; read when they are first needed, as they take 20 MB. */
+let commonPasswords: Promise<Set<string>> | undefined
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
@@ -61,13 +62,20 @@ function normalize(credentials: Credentials): Credentials {
 
 /** What a new password must be.
  * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken */
-export function checkPasswordPolicy(password: string, email: string): void {
+export async function checkPasswordPolicy(password: string, email: string): Promise<void> {
   const lowerCase = password.toLowerCase()
   if ([...password].length < 8) throw badRequest('password must have at least 8 characters')
   if (!/\p{L}/u.test(password)) throw badRequest('password must have a letter')
   if (!/\p{Nd}/u.test(password)) throw badRequest('password must have a digit')
-  if (COMMON_PASSWORDS.has(lowerCase)) throw badRequest('password must not be a common one')
+  if (await isCommon(lowerCase)) throw badRequest('password must not be a common one')
   if (lowerCase === email) throw badRequest('password must differ from the email')
+}
+
+async function isCommon(password: string): Promise<boolean> {
+  commonPasswords ??= import('@zxcvbn-ts/language-common').then(
+    ({ dictionary }) => new Set(dictionary['passwords-common']),
+  )
+  return (await commonPasswords).has(password)
 }
 
 function badRequest(message: string): AuthError {
