@@ -5,6 +5,7 @@ create table users (
   email citext not null unique,
   password_hash text not null,
   email_verified boolean not null default false,
+  disabled_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
@@ -30,7 +31,7 @@ create table refresh_tokens (
 create index refresh_tokens_user_id on refresh_tokens (user_id);
 
 -- Counters of the rate limits and used jti values, in the form that rate-limiter-flexible reads and writes.
--- Keys are SHA-256, so no email and no address stands here; expired rows are deleted by the library.
+-- Keys are SHA-256, so no email and no address stands here; expired rows are purged once a day.
 create table rate_limits (
   key varchar(255) primary key,
   points integer not null default 0,

@@ -38,16 +38,18 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     app.log.error(error, 'the keys could not be read again or rotated'),
   )
   const database = await openDatabase(config)
+  app.decorate('database', database) // for a program that buildApp is part of
   app.addHook('preClose', async () => {
     app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it
   })
   app.addHook('onClose', () => database.close())
   const limits = createRateLimits(config, database)
-  const passwords = createPasswords(config)
+  const passwords = createPasswords(config, limits.refuseBlocked, (message) => app.log.warn(message))
+  app.addHook('onClose', () => passwords.close())
   const verifiedTokens = createVerifiedTokens(keys, config)
   const context: AuthContext = { config, database, keys, limits, passwords, verifiedTokens }
 
-  registerErrorAnswers(app, limits)
+  registerErrorAnswers(app)
   await registerGuard(app, config)
   registerAuthRoutes(app, context)
   registerJwksRoute(app, context)

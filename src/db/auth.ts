@@ -18,7 +18,7 @@ export function insertUser(db: Database, email: string, passwordHash: string) {
 
 export function findUserByEmail(db: Database, email: string) {
   return db.row<User>`
-    select id, email, email_verified, password_hash
+    select id, email, email_verified, password_hash, disabled_at is not null as is_disabled
       from users
      where email = ${email}`
 }
@@ -31,16 +31,40 @@ export function replacePasswordHash(db: Database, user: User, newHash: string) {
      where id = ${user.id} and password_hash = ${user.password_hash}`
 }
 
-/** @returns undefined when the user is gone */
-export function insertSession(db: Database, config: Config, userId: string, hashes: TokenHashes, client: Client) {
+/**
+ * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for this or
+ * is waited for.
+ * @returns undefined when the user is gone or disabled, or has another password than the one that was compared
+ */
+export function insertSession(
+  db: Database,
+  config: Config,
+  userId: string,
+  passwordHash: string,
+  hashes: TokenHashes,
+  client: Client,
+) {
   const userAgent = client.userAgent?.slice(0, USER_AGENT_MAX_CHARACTERS)
   return db.row<Session>`
     insert into refresh_tokens (user_id, family_hash, token_hash, user_agent, ip, expires_at)
     select id, ${hashes.family}::bytea, ${hashes.token}::bytea, ${userAgent}::text, ${client.ip}::inet,
            now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int))
       from users
-     where id = ${userId}
+     where id = ${userId} and password_hash = ${passwordHash} and disabled_at is null
+       for share
     returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds`
+}
+
+/** Whether a user has a session, neither revoked nor expired, from the same IPv4 address or IPv6 network of 48 bits. */
+export async function hasSessionFrom(db: Database, email: string, ip: string): Promise<boolean> {
+  const session = await db.row`
+    select refresh_tokens.id
+      from users
+      join refresh_tokens on refresh_tokens.user_id = users.id
+     where users.email = ${email} and revoked_at is null and expires_at > now()
+       and ip <<= set_masklen(${ip}::inet, case family(${ip}::inet) when 4 then 32 else 48 end)
+     limit 1`
+  return session !== undefined
 }
 
 /**

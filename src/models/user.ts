@@ -9,4 +9,5 @@ export interface PublicUser {
 /** A row of `users`, as far as it is read. */
 export interface User extends PublicUser {
   password_hash: string
+  is_disabled: boolean
 }

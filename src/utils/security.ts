@@ -1,8 +1,8 @@
 /** The rules for emails, passwords and browser-encrypted credentials. */
 import type { Config } from '../config.ts'
 import type { RateLimits } from '../limits/rate_limits.ts'
-import { AuthError, type Credentials } from '../models/types.ts'
-import { decryptFrontEnc } from './crypto.ts'
+import { AuthError, type Client, type Credentials } from '../models/types.ts'
+import { decryptFrontEnc, namesOurKey } from './crypto.ts'
 import type { KeyStore } from './jwks.ts'
 
 export type CredentialsBody = Credentials | { __front_enc__: unknown }
@@ -16,25 +16,36 @@ let commonPasswords: Promise<Set<string>> | undefined
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
- * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken; always the same if it cannot be decrypted
+ * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken, always the same if it cannot be decrypted;
+ *   AUTH_RATE_LIMIT when too much of this client was decrypted in vain
  */
 export async function readCredentials(
-  { config, keys }: { config: Config; keys: KeyStore },
+  { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
   body: CredentialsBody,
+  client: Client,
 ): Promise<Credentials> {
   if (!('__front_enc__' in body)) {
     if (config.frontEncRequired) throw badRequest('body must have __front_enc__')
     return normalize(body)
   }
   const payload = await decryptFrontEnc(keys, body.__front_enc__).catch(() => undefined)
-  if (!isAcceptable(payload, config)) throw frontEncRefused()
+  if (!isAcceptable(payload, config)) {
+    if (await namesOurKey(keys, body.__front_enc__)) await limits.countFailure(client)
+    throw frontEncRefused()
+  }
   return { ...normalize(payload), jti: payload.jti }
 }
 
-/** Remembers the jti of an encrypted body. After the limits have counted, so that strangers cannot have many remembered.
+/** Remembers the jti of an encrypted body; after the limits have counted, so that strangers cannot have many remembered.
  * @throws {AuthError} AUTH_BAD_REQUEST when it was used before */
-export async function refuseReplay({ limits }: { limits: RateLimits }, jti: string | undefined): Promise<void> {
-  if (jti !== undefined && !(await limits.isFirstUse(jti))) throw frontEncRefused()
+export async function refuseReplay(
+  { limits }: { limits: RateLimits },
+  jti: string | undefined,
+  client: Client,
+): Promise<void> {
+  if (jti === undefined || (await limits.isFirstUse(jti))) return
+  await limits.countFailure(client)
+  throw frontEncRefused()
 }
 
 function frontEncRefused(): AuthError {

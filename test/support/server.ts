@@ -9,6 +9,7 @@ import { PGlite } from '@electric-sql/pglite'
 import { citext } from '@electric-sql/pglite/contrib/citext'
 import pg from 'pg'
 import { loadConfig } from '../../src/config.ts'
+import type { Database } from '../../src/db/database.ts'
 import { buildApp } from '../../src/main.ts'
 
 export type Environment = Record<string, string>
@@ -39,10 +40,15 @@ export interface RunningProcess extends Server {
 /** True when the run is on a real PostgreSQL, `npm run test:postgres`. */
 export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
 
-/** Quick hashing and no limits, so that each test sets only what it is about. */
+/** The embedded databases of the servers inside this process, by their folders. */
+const embedded = new Map<string, Database>()
+
+/** Quick hashing for any number and no limits, so that each test sets only what it is about. */
 const DEFAULTS: Environment = {
   AUTH_BCRYPT_ROUNDS: '4',
+  AUTH_HASH_QUEUE: '2000',
   AUTH_RATE_LIMIT_LOGIN: '0',
+  AUTH_RATE_LIMIT_ACCOUNT: '0',
   AUTH_RATE_LIMIT_REGISTER: '0',
   AUTH_RATE_LIMIT_REFRESH: '0',
   AUTH_RATE_LIMIT_FAILURES: '0',
@@ -75,9 +81,15 @@ export async function freshEnvironment(env: Environment = {}): Promise<Environme
 export async function startServer(env: Environment = {}): Promise<Server & { close(): Promise<void> }> {
   const complete = env.AUTH_DATA_DIR && env.AUTH_KEYS_DIR ? env : await freshEnvironment(env)
   const app = await buildApp(loadConfig(complete))
-  after(() => app.close())
+  const folder = complete.AUTH_DATA_DIR as string
+  if (!complete.DATABASE_URL) embedded.set(folder, app.getDecorator<Database>('database'))
+  const close = async () => {
+    embedded.delete(folder)
+    await app.close()
+  }
+  after(close)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  return { url, env: complete, call: (...rest) => call(url, ...rest), close: () => app.close() }
+  return { url, env: complete, call: (...rest) => call(url, ...rest), close }
 }
 
 /** The module as a program of its own, for tests that end it, or of another user's. */
@@ -161,7 +173,7 @@ export function newIdempotencyKey(): string {
   return randomBytes(24).toString('base64url')
 }
 
-/** Asks the database of a server; the embedded one serves one process at a time, so that server must be closed. */
+/** Asks the database of a server; when that is the embedded one, no other process may have it open. */
 export async function runSql(
   env: Environment,
   sql: string,
@@ -174,6 +186,8 @@ export async function runSql(
     await client.end()
     return rows
   }
+  const open = embedded.get(env.AUTH_DATA_DIR as string)
+  if (open) return (await open.query({ text: sql, values })).rows as Record<string, unknown>[]
   const database = await PGlite.create(join(env.AUTH_DATA_DIR as string, 'postgres'), { extensions: { citext } })
   const { rows } = await database.query<Record<string, unknown>>(sql, values)
   await database.close()
