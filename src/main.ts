@@ -48,12 +48,13 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     await database.close()
   })
   const limits = createRateLimits(config, database)
-  const passwords = createPasswords(config)
+  const passwords = createPasswords(config, limits.refuseBlocked, (message) => app.log.warn(message))
+  app.addHook('onClose', () => passwords.close())
   const verifiedTokens = createVerifiedTokens(keys, config)
   const unanswered = createUnanswered()
   const context: AuthContext = { config, database, keys, limits, passwords, unanswered, verifiedTokens }
 
-  registerErrorAnswers(app, limits)
+  registerErrorAnswers(app)
   await registerGuard(app, config)
   registerAuthRoutes(app, context)
   registerJwksRoute(app, context)

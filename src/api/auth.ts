@@ -35,7 +35,7 @@ const meSchema = { security: [{ accessToken: [] }], response: { 200: UserAnswer,
 export function registerAuthRoutes(server: FastifyInstance, context: service.AuthContext): void {
   const app = server.withTypeProvider<TypeBoxTypeProvider>()
   const { config, limits } = context
-  const refuseBlocked = (request: FastifyRequest) => limits.refuseBlocked(clientOf(request).network)
+  const refuseBlocked = (request: FastifyRequest) => limits.refuseBlocked(clientOf(request))
 
   app.post('/auth/register', { onRequest: refuseBlocked, schema: registerSchema }, async (request, reply) => {
     const user = await service.register(context, request.body, clientOf(request))
@@ -48,13 +48,12 @@ export function registerAuthRoutes(server: FastifyInstance, context: service.Aut
     return tokensAnswer(reply, tokens, { inCookie, inBody: !inCookie })
   })
 
-  app.post('/auth/token/refresh', { onRequest: refuseBlocked, schema: refreshSchema }, async (request, reply) => {
+  app.post('/auth/token/refresh', { schema: refreshSchema }, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
     const tokens = await service.refresh(context, presented.token, request.headers['idempotency-key'])
     return tokensAnswer(reply, tokens, presented)
   })
 
-  // Even a blocked address may log out; but its failures count.
   app.post('/auth/logout', { schema: logoutSchema }, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
     await service.logout(context, presented.token)

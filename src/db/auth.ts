@@ -18,7 +18,7 @@ export function insertUser(db: Database, email: string, passwordHash: string) {
 
 export function findUserByEmail(db: Database, email: string) {
   return db.row<User>`
-    select id, email, email_verified, password_hash
+    select id, email, email_verified, password_hash, disabled_at is not null as is_disabled
       from users
      where email = ${email}`
 }
@@ -32,8 +32,9 @@ export function replacePasswordHash(db: Database, user: User, newHash: string) {
 }
 
 /**
- * @param passwordHash the one that was compared: a login whose password was changed while it waited gets no session
- * @returns undefined when the user is gone or disabled, or has another password by now
+ * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for this or
+ * is waited for.
+ * @returns undefined when the user is gone or disabled, or has another password than the one that was compared
  */
 export function insertSession(
   db: Database,
@@ -51,9 +52,21 @@ export function insertSession(
            now() + make_interval(secs => ${config.sessionMaxSeconds}::int)
       from users
      where id = ${userId} and password_hash = ${passwordHash} and disabled_at is null
-       for share -- whoever changes the password or disables the user comes before or after, and ends the sessions there are
+       for share
     returning id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds,
               floor(extract(epoch from ends_at - now()))::int as ends_in_seconds`
+}
+
+/** Whether a user has a session, neither revoked nor expired, from the same IPv4 address or IPv6 network of 48 bits. */
+export async function hasSessionFrom(db: Database, email: string, ip: string): Promise<boolean> {
+  const session = await db.row`
+    select refresh_tokens.id
+      from users
+      join refresh_tokens on refresh_tokens.user_id = users.id
+     where users.email = ${email} and revoked_at is null and expires_at > now()
+       and ip <<= set_masklen(${ip}::inet, case family(${ip}::inet) when 4 then 32 else 48 end)
+     limit 1`
+  return session !== undefined
 }
 
 /**

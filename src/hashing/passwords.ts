@@ -1,58 +1,98 @@
-/** The queue in front of bcrypt, and the threads that run it. */
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
-import bcrypt from 'bcrypt'
+/** Hashes passwords by bcrypt: the gate at which clients take turns, and the threads behind it. */
 import pLimit from 'p-limit'
+import { Piscina } from 'piscina'
 import type { Config } from '../config.ts'
-import { AuthError } from '../models/types.ts'
-import type { HashTask } from './thread.ts'
+import { AuthError, type Client } from '../models/types.ts'
+import type { User } from '../models/user.ts'
+
+/** `$2a$` and `$2y$` mean the same as `$2b$`. A cost above 16 would keep a thread for long, and nothing could stop it. */
+const HASH_FORM = /^\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/
+const IDLE_THREAD_MS = 60_000
+const NICE_INCREMENT = 10
 
 export type Passwords = ReturnType<typeof createPasswords>
 
-/** Threads that wait for something to hash, of all servers in this process. */
-const idleThreads: Worker[] = []
+/**
+ * @param refuseAtTurn throws when a client that has waited is not to be served any more
+ * @param warn takes a sentence for the operator
+ */
+export function createPasswords(
+  { bcryptRounds, hashConcurrency, hashQueue }: Config,
+  refuseAtTurn: (client: Client) => Promise<void>,
+  warn: (message: string) => void,
+) {
+  const turns = pLimit(hashConcurrency)
+  const waiting = new Set<Client>()
+  const threads = new Piscina({
+    filename: import.meta.resolve('./thread.ts'),
+    minThreads: 0,
+    maxThreads: hashConcurrency,
+    idleTimeout: IDLE_THREAD_MS,
+    niceIncrement: process.platform === 'linux' ? NICE_INCREMENT : 0, // nice(2) is of one thread there alone
+  })
 
-/** bcrypt takes turns on threads of its own, and beyond a queue nobody waits. */
-export function createPasswords({ bcryptRounds, hashConcurrency, hashQueue }: Config) {
-  const limit = pLimit(hashConcurrency)
-  /** Well-formed and of the current cost, but the hash of nothing that anybody knows. */
-  const strangerHash = `$2b$${String(bcryptRounds).padStart(2, '0')}$${'.'.repeat(53)}`
+  const hash = (password: string): Promise<string> => threads.run({ password, cost: bcryptRounds }, { name: 'hash' })
+  const compare = (password: string, hash: string): Promise<boolean> =>
+    threads.run({ password, hash }, { name: 'compare' })
 
-  function refuseWhenFull(): void {
-    if (limit.activeCount + limit.pendingCount >= hashConcurrency + hashQueue)
+  /** 2^c + 2^c + 2^(c + 1) + … + 2^(current - 1) = 2^current */
+  async function compareFurther(password: string, cost: number): Promise<void> {
+    for (let next = cost; next < bcryptRounds; next++) await compare(password, strangerHash(next))
+  }
+
+  function refuseWhenFull({ wideNetwork }: Client): void {
+    if (turns.activeCount < hashConcurrency) return
+    const fromThere = [...waiting].filter((other) => other.wideNetwork === wideNetwork)
+    if (waiting.size >= hashQueue || fromThere.length >= hashQueue / 4)
       throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
   }
 
-  async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    refuseWhenFull()
-    return limit(work)
+  async function inTurn<Result>(client: Client, work: () => Promise<Result>): Promise<Result> {
+    refuseWhenFull(client)
+    if (turns.activeCount === hashConcurrency) waiting.add(client)
+    return turns(async () => {
+      waiting.delete(client)
+      if (client.isGone()) throw new AuthError('AUTH_BAD_REQUEST', { message: 'The connection is closed' })
+      await refuseAtTurn(client)
+      return work()
+    })
   }
-
-  const hash = (password: string) => onThread<string>({ password, rounds: bcryptRounds })
 
   return {
     /** To be asked before anything is spent on a request; `hash` and `verify` ask again.
-     * @throws {AuthError} AUTH_UNAVAILABLE when the queue is full */
+     * @throws {AuthError} AUTH_UNAVAILABLE when too many wait, in all or from this client's network */
     refuseWhenFull,
 
-    hash: (password: string) => inTurn(() => hash(password)),
+    hash: (client: Client, password: string) => inTurn(client, () => hash(password)),
 
-    /** Spends one comparison even without a hash. A password that matches a hash of another cost is hashed anew. */
-    verify: (password: string, knownHash = strangerHash) =>
-      inTurn(async () => {
-        const matches = await onThread<boolean>({ password, hash: knownHash })
-        const isOutdated = matches && bcrypt.getRounds(knownHash) !== bcryptRounds
-        return { matches, newHash: isOutdated ? await hash(password) : undefined }
+    /**
+     * Spends as much as one comparison of the current cost, also without a user or on a hash of a lower cost. A disabled
+     * user has no right password.
+     * @returns a new hash too where a right password has one of another cost or form
+     */
+    verify: (client: Client, password: string, user: User | undefined) =>
+      inTurn(client, async () => {
+        const stored = user?.password_hash ?? strangerHash(bcryptRounds)
+        const isReadable = HASH_FORM.test(stored)
+        if (!isReadable)
+          warn(`The password_hash of user ${user?.id} is not bcrypt of cost 4 to 16, so no password fits it`)
+        const known = isReadable ? `$2b${stored.slice(3)}` : strangerHash(bcryptRounds)
+
+        const matches = (await compare(password, known)) && !user?.is_disabled
+        if (!matches) await compareFurther(password, costOf(known))
+        const isCurrent = stored === known && costOf(known) === bcryptRounds
+        return { matches, newHash: matches && !isCurrent ? await hash(password) : undefined }
       }),
+
+    close: () => threads.destroy(),
   }
 }
 
-async function onThread<Result>(task: HashTask): Promise<Result> {
-  const thread = idleThreads.pop() ?? new Worker(new URL('thread.ts', import.meta.url))
-  thread.ref()
-  thread.postMessage(task)
-  const [result] = await once(thread, 'message')
-  thread.unref()
-  idleThreads.push(thread)
-  return result
+/** Well-formed, but the hash of nothing that anybody knows. */
+function strangerHash(cost: number): string {
+  return `$2b$${String(cost).padStart(2, '0')}$${'.'.repeat(53)}`
+}
+
+function costOf(hash: string): number {
+  return Number(hash.slice(4, 6))
 }

@@ -1,9 +1,8 @@
 /** Every refusal on its way out: one shape, whoever refused. */
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { RateLimits } from '../limits/rate_limits.ts'
 import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
-import { clientOf, SECURITY_HEADERS } from './guard.ts'
+import { SECURITY_HEADERS } from './guard.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST'] as const
 /** What the framework may answer besides 400 for a bad request. */
@@ -30,15 +29,11 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   return reply.code(status).headers(SECURITY_HEADERS).send({ error: { code, message } })
 }
 
-/** Has all errors answered in the contract's shape, and counts answers of 401 against the address that gets them. */
-export function registerErrorAnswers(app: FastifyInstance, limits: RateLimits): void {
+/** Has all errors answered in the contract's shape. */
+export function registerErrorAnswers(app: FastifyInstance): void {
   app.server.on('checkExpectation', app.routing) // otherwise Node answers 417 by itself
 
-  app.setErrorHandler(async (error, request, reply) => {
-    if (explain(error).status !== 401) return answerError(error, request, reply)
-    const refusal = await limits.countFailure(clientOf(request).network).catch((refusal) => refusal)
-    return answerError(refusal ?? error, request, reply)
-  })
+  app.setErrorHandler(answerError)
 
   app.addHook('onRequest', (request, reply, done) => {
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')

@@ -45,8 +45,19 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
 export function clientOf(request: FastifyRequest): Client {
   const named = [request.ip, request.socket.remoteAddress].find((text) => text !== undefined && isIP(text))
   const address = ipaddr.process((named ?? '0.0.0.0').split('%')[0] as string)
-  const network = address instanceof ipaddr.IPv6 ? `${address.parts.slice(0, 4).join(':')}/64` : address.toString()
-  return { ip: address.toString(), network, userAgent: request.headers['user-agent'] }
+  return {
+    ip: address.toString(),
+    network: networkOf(address, 64),
+    wideNetwork: networkOf(address, 48),
+    userAgent: request.headers['user-agent'],
+    isGone: () => request.socket.destroyed,
+  }
+}
+
+/** An IPv4 address stands for itself. */
+function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, ipv6Bits: number): string {
+  if (address instanceof ipaddr.IPv4) return address.toString()
+  return `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/${ipv6Bits}`)}/${ipv6Bits}`
 }
 
 /**

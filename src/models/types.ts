@@ -22,12 +22,22 @@ export class AuthError extends Error {
   readonly code: AuthErrorCode
   /** Answered as Retry-After. */
   readonly retryAfterSeconds: number | undefined
+  /** Of AUTH_RATE_LIMIT: which limit, for the log. */
+  readonly limit: string | undefined
 
-  constructor(code: AuthErrorCode, options: { message?: string; retryAfterSeconds?: number; cause?: unknown } = {}) {
+  constructor(code: AuthErrorCode, options: AuthErrorOptions = {}) {
     super(options.message ?? ERRORS[code].message, { cause: options.cause })
     this.code = code
     this.retryAfterSeconds = options.retryAfterSeconds
+    this.limit = options.limit
   }
+}
+
+interface AuthErrorOptions {
+  message?: string
+  retryAfterSeconds?: number
+  limit?: string
+  cause?: unknown
 }
 
 export interface Client {
@@ -35,7 +45,11 @@ export interface Client {
   ip: string
   /** What rate limits count by: the IPv4 address, or the /64 of an IPv6 address. */
   network: string
+  /** What one customer of a provider may have: the IPv4 address, or the /48 of an IPv6 address. */
+  wideNetwork: string
   userAgent: string | undefined
+  /** Whether the connection is closed, so that nobody reads an answer any more. */
+  isGone(): boolean
 }
 
 export interface Credentials {

@@ -1,7 +1,7 @@
 /** What users are told of themselves. */
 export interface PublicUser {
   id: string
-  /** As registered; compared without regard to case. */
+  /** ASCII, in lower case. */
   email: string
   email_verified: boolean
 }
@@ -9,4 +9,5 @@ export interface PublicUser {
 /** A row of `users`, as far as it is read. */
 export interface User extends PublicUser {
   password_hash: string
+  is_disabled: boolean
 }

@@ -25,35 +25,38 @@ export interface AuthContext {
 }
 
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
-  context.passwords.refuseWhenFull()
-  const { email, password, jti } = await readCredentials(context, body)
-  checkPasswordPolicy(password, email)
-  await context.limits.countRegistration(client.network)
-  await refuseReplay(context, jti)
-  const passwordHash = await context.passwords.hash(password)
-  const user = await db.insertUser(context.database, email, passwordHash)
+  const { database, limits, passwords } = context
+  passwords.refuseWhenFull(client)
+  const { email, password, jti } = await readCredentials(context, body, client)
+  await checkPasswordPolicy(password, email)
+  await limits.countRegistration(client)
+  await refuseReplay(context, jti, client)
+  const user = await db.insertUser(database, email, await passwords.hash(client, password))
   if (!user) throw new AuthError('AUTH_EMAIL_TAKEN')
   return user
 }
 
 export async function login(context: AuthContext, body: CredentialsBody, client: Client): Promise<Tokens> {
-  const { config, database, keys, limits, passwords } = context
-  passwords.refuseWhenFull()
-  const { email, password, jti } = await readCredentials(context, body)
-  await limits.countLogin(email, client.network)
-  await refuseReplay(context, jti)
+  context.passwords.refuseWhenFull(client)
+  const { email, password, jti } = await readCredentials(context, body, client)
+  return context.limits.countAttempt(email, client, async () => {
+    await refuseReplay(context, jti, client)
+    return startSession(context, email, password, client)
+  })
+}
 
+async function startSession(context: AuthContext, email: string, password: string, client: Client): Promise<Tokens> {
+  const { config, database, keys, passwords } = context
   const user = await db.findUserByEmail(database, email)
-  const { matches, newHash } = await passwords.verify(password, user?.password_hash)
+  const { matches, newHash } = await passwords.verify(client, password, user)
   if (!user || !matches) throw new AuthError('AUTH_INVALID_CREDENTIALS')
-  await limits.refuseBlocked(client.network) // which may have used up its failures while this one waited
   if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
   if (newHash) await db.replacePasswordHash(database, user, newHash)
 
   const token = refreshTokens.createRefreshToken(keys.macKeys())
   const session = await db.insertSession(database, config, user, newHash ?? user.password_hash, token, client)
-  if (!session) throw new AuthError('AUTH_INVALID_CREDENTIALS')
-  return issueTokens(context, session, token)
+  // Without one the user has changed meanwhile, or another login has hashed the password anew: look again.
+  return session ? issueTokens(context, session, token) : startSession(context, email, password, client)
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Access tokens, signed and then encrypted (nested JWT, RFC 7519), and what a browser encrypted for us. */
 import { randomUUID } from 'node:crypto'
-import { base64url, type CryptoKey, compactDecrypt, errors, jwtVerify } from 'jose'
+import { base64url, type CryptoKey, compactDecrypt, decodeProtectedHeader, errors, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import { encryptCompact, signCompact } from '../jose/writer.ts'
 import type { PublishedUse } from '../models/key.ts'
@@ -87,6 +87,16 @@ export async function decryptFrontEnc(keys: KeyStore, frontEnc: unknown): Promis
       ? await openCompactForm(keys, frontEnc)
       : await openObjectForm(keys, frontEnc as FrontEncParts)
   return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plaintext))
+}
+
+/** Whether `__front_enc__` in either form names one of our keys, so that to open it takes a decryption. */
+export async function namesOurKey(keys: KeyStore, frontEnc: unknown): Promise<boolean> {
+  try {
+    const { kid } = typeof frontEnc === 'string' ? decodeProtectedHeader(frontEnc) : (frontEnc as FrontEncParts)
+    return Boolean(await keys.find('enc_front', kid))
+  } catch {
+    return false
+  }
 }
 
 async function openCompactForm(keys: KeyStore, jwe: string): Promise<Uint8Array> {

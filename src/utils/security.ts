@@ -1,25 +1,28 @@
 /** The rules for emails, passwords and browser-encrypted credentials. */
-import { dictionary } from '@zxcvbn-ts/language-common'
 import type { Config } from '../config.ts'
 import type { RateLimits } from '../limits/rate_limits.ts'
-import { AuthError, type Credentials } from '../models/types.ts'
-import { decryptFrontEnc } from './crypto.ts'
+import { AuthError, type Client, type Credentials } from '../models/types.ts'
+import { decryptFrontEnc, namesOurKey } from './crypto.ts'
 import type { KeyStore } from './jwks.ts'
 
 export type CredentialsBody = Credentials | { __front_enc__: unknown }
 
 /** Visible ASCII with one @, and a dot inside the domain. */
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
-const COMMON_PASSWORDS = new Set(dictionary['passwords-common'])
 const FRONT_ENC_TTL_SECONDS = 60
+
+/** 49,000 in lower case; read when they are first needed, as they take 20 MB. */
+let commonPasswords: Promise<Set<string>> | undefined
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
- * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken; always the same if it cannot be decrypted
+ * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken, always the same if it cannot be decrypted;
+ *   AUTH_RATE_LIMIT when too much of this client was decrypted in vain
  */
 export async function readCredentials(
-  { config, keys }: { config: Config; keys: KeyStore },
+  { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
   body: CredentialsBody,
+  client: Client,
 ): Promise<Credentials> {
   if (!('__front_enc__' in body)) {
     if (config.frontEncRequired) throw badRequest('body must have __front_enc__')
@@ -28,14 +31,23 @@ export async function readCredentials(
   const payload = await decryptFrontEnc(keys, body.__front_enc__).catch((error) => {
     if (error instanceof AuthError) throw error // the database's failure, not the client's
   })
-  if (!isAcceptable(payload, config)) throw frontEncRefused()
+  if (!isAcceptable(payload, config)) {
+    if (await namesOurKey(keys, body.__front_enc__)) await limits.countFailure(client)
+    throw frontEncRefused()
+  }
   return { ...normalize(payload), jti: payload.jti }
 }
 
-/** Remembers the jti of an encrypted body. After the limits have counted, so that strangers cannot have many remembered.
+/** Remembers the jti of an encrypted body; after the limits have counted, so that strangers cannot have many remembered.
  * @throws {AuthError} AUTH_BAD_REQUEST when it was used before */
-export async function refuseReplay({ limits }: { limits: RateLimits }, jti: string | undefined): Promise<void> {
-  if (jti !== undefined && !(await limits.isFirstUse(jti))) throw frontEncRefused()
+export async function refuseReplay(
+  { limits }: { limits: RateLimits },
+  jti: string | undefined,
+  client: Client,
+): Promise<void> {
+  if (jti === undefined || (await limits.isFirstUse(jti))) return
+  await limits.countFailure(client)
+  throw frontEncRefused()
 }
 
 function frontEncRefused(): AuthError {
@@ -63,13 +75,20 @@ function normalize(credentials: Credentials): Credentials {
 
 /** What a new password must be.
  * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken */
-export function checkPasswordPolicy(password: string, email: string): void {
+export async function checkPasswordPolicy(password: string, email: string): Promise<void> {
   const lowerCase = password.toLowerCase()
   if ([...password].length < 8) throw badRequest('password must have at least 8 characters')
   if (!/\p{L}/u.test(password)) throw badRequest('password must have a letter')
   if (!/\p{Nd}/u.test(password)) throw badRequest('password must have a digit')
-  if (COMMON_PASSWORDS.has(lowerCase)) throw badRequest('password must not be a common one')
+  if (await isCommon(lowerCase)) throw badRequest('password must not be a common one')
   if (lowerCase === email) throw badRequest('password must differ from the email')
+}
+
+async function isCommon(password: string): Promise<boolean> {
+  commonPasswords ??= import('@zxcvbn-ts/language-common').then(
+    ({ dictionary }) => new Set(dictionary['passwords-common']),
+  )
+  return (await commonPasswords).has(password)
 }
 
 function badRequest(message: string): AuthError {

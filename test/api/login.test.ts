@@ -1,18 +1,24 @@
-/** Logging in: the answer, what it never tells a stranger, and the hash that keeps up with the configured cost. */
+/** Logging in: the answer, what it never tells a stranger, and what may change while it is under way. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import bcrypt from 'bcrypt'
+import pg from 'pg'
 import { assertRefused, assertSecurityHeaders } from '../support/answers.ts'
 import {
   type Answer,
   freshEnvironment,
   me,
   newCredentials,
+  onPostgres,
   registerSomebody,
   runSql,
   startServer,
 } from '../support/server.ts'
+import { watchThreads } from '../support/threads.ts'
+import { until } from '../support/wait.ts'
 
-const server = await startServer({ AUTH_ACCESS_TTL_SEC: '321' })
+const threads = watchThreads()
+const server = await startServer({ AUTH_ACCESS_TTL_SEC: '321', AUTH_HASH_CONCURRENCY: '2' })
 const logIn = (body: unknown) => server.call('POST', '/auth/login', { body })
 
 suite('logging in', () => {
@@ -70,24 +76,84 @@ suite('logging in', () => {
   })
 })
 
-suite('a stored hash', () => {
-  test('of another cost is replaced at the next login, and only by the right password', async () => {
-    const env = await freshEnvironment()
-    const before = await startServer(env)
-    const users = await Promise.all([registerSomebody(before), registerSomebody(before)])
-    const [returning, attacked] = users as [(typeof users)[0], (typeof users)[0]]
-    await before.close()
+suite('a login under way', () => {
+  const newHash = bcrypt.hashSync('another password 1', 4)
 
-    const after = await startServer({ ...env, AUTH_BCRYPT_ROUNDS: '5' })
-    const body = { ...newCredentials(), email: attacked.email }
-    assertRefused(await after.call('POST', '/auth/login', { body }), 401, 'AUTH_INVALID_CREDENTIALS')
-    for (let login = 1; login <= 2; login++)
-      assert.equal((await after.call('POST', '/auth/login', { body: returning })).status, 200)
-    await after.close()
+  for (const [what, sql, after] of [
+    ['password is changed', `update users set password_hash = '${newHash}' where email = $1`, 'another password 1'],
+    ['user is disabled', 'update users set disabled_at = now() where email = $1', undefined],
+    ['user is deleted', 'delete from users where email = $1', undefined],
+  ] as const)
+    for (const cost of [4, 5])
+      test(`whose ${what} meanwhile gets no session${cost === 4 ? '' : ', nor has its hash made anew'}`, async () => {
+        const { email, password } = await registerSomebody(server)
+        const hash = bcrypt.hashSync(password, cost)
+        await runSql(server.env, 'update users set password_hash = $2 where email = $1', [email, hash])
+        const release = threads.holdNext()
+        const login = logIn({ email, password })
+        await until('it to be compared', () => threads.running === 1)
+        await runSql(server.env, sql, [email])
+        const sessions = await countSessions()
+        release()
+        assertRefused(await login, 401, 'AUTH_INVALID_CREDENTIALS')
+        assert.equal(await countSessions(), sessions)
+        assertRefused(await logIn({ email, password }), 401, 'AUTH_INVALID_CREDENTIALS')
+        if (after) assert.equal((await logIn({ email, password: after })).status, 200)
+      })
 
-    const rows = await runSql(env, 'select email, left(password_hash, 7) as cost from users')
-    const costs = Object.fromEntries(rows.map(({ email, cost }) => [email, cost]))
-    assert.deepEqual(costs, { [returning.email]: '$2b$05$', [attacked.email]: '$2b$04$' })
+  test('is not disturbed by others of the same user, though the hash is made anew', async () => {
+    const { email, password } = await registerSomebody(server)
+    const hash = bcrypt.hashSync(password, 5)
+    await runSql(server.env, 'update users set password_hash = $2 where email = $1', [email, hash])
+    const release = threads.hold()
+    const logins = [logIn({ email, password }), logIn({ email, password })]
+    await until('both to be compared', () => threads.running === 2)
+    release()
+    for (const answer of await Promise.all(logins)) assert.equal(answer.status, 200)
+  })
+
+  test('waits for an operator who is about to disable its user, and gets no session then', {
+    skip: !onPostgres,
+  }, async () => {
+    const credentials = await registerSomebody(server)
+    const operator = new pg.Client({ connectionString: server.env.DATABASE_URL })
+    await operator.connect()
+    const answers: Answer[] = []
+    await until('a login that met the operator', async () => {
+      await operator.query('begin')
+      await operator.query('update users set disabled_at = now() where email = $1', [credentials.email])
+      const endSessions =
+        'update refresh_tokens set revoked_at = now() from users where user_id = users.id and email = $1'
+      await operator.query(endSessions, [credentials.email])
+      const login = logIn(credentials).then((answer) => answers.push(answer))
+      await until('the login to wait for him, or not to', async () => answers.length > 0 || (await isSomebodyWaiting()))
+      await operator.query('commit')
+      await login
+      return answers.pop()?.status !== 503 // which a slow machine may bring: the lock was waited for in vain
+    })
+    const sql = 'select from refresh_tokens join users on user_id = users.id where email = $1 and revoked_at is null'
+    assert.deepEqual(await runSql(server.env, sql, [credentials.email]), [])
+    await operator.end()
+
+    async function isSomebodyWaiting(): Promise<boolean> {
+      const waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+      return (await runSql(server.env, waiting)).length > 0
+    }
+  })
+
+  async function countSessions(): Promise<unknown> {
+    return (await runSql(server.env, 'select count(*)::int as count from refresh_tokens'))[0]?.count
+  }
+})
+
+suite('a disabled user', () => {
+  test('is answered as for a wrong password, in every header too, until he is enabled again', async () => {
+    const credentials = await registerSomebody(server)
+    const wrong = await logIn({ ...credentials, password: 'wrong' })
+    await runSql(server.env, 'update users set disabled_at = now() where email = $1', [credentials.email])
+    assert.deepEqual(withoutDate(await logIn(credentials)), withoutDate(wrong))
+    await runSql(server.env, 'update users set disabled_at = null where email = $1', [credentials.email])
+    assert.equal((await logIn(credentials)).status, 200)
   })
 })
 

@@ -42,11 +42,12 @@ export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
 /** The embedded databases of the servers inside this process, by their folders. */
 const embedded = new Map<string, Database>()
 
-/** Quick hashing and no limits, so that each test sets only what it is about. */
+/** Quick hashing for any number and no limits, so that each test sets only what it is about. */
 const DEFAULTS: Environment = {
   AUTH_BCRYPT_ROUNDS: '4',
-  AUTH_HASH_QUEUE: '1000',
+  AUTH_HASH_QUEUE: '2000',
   AUTH_RATE_LIMIT_LOGIN: '0',
+  AUTH_RATE_LIMIT_ACCOUNT: '0',
   AUTH_RATE_LIMIT_REGISTER: '0',
   AUTH_RATE_LIMIT_REFRESH: '0',
   AUTH_RATE_LIMIT_FAILURES: '0',

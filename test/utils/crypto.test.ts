@@ -18,7 +18,7 @@ import {
 } from '../support/jose_by_hand.ts'
 import { keyFor } from '../support/keys.ts'
 import { agreedByAliceAndBob, WRAPPING } from '../support/rfc_examples.ts'
-import { logInSomebody, me, refresh, type Server, startServer } from '../support/server.ts'
+import { logInSomebody, me, refresh, type Server, sessionIdOf, startServer } from '../support/server.ts'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const COPIED = ['iss', 'aud', 'iat', 'exp', 'jti']
@@ -65,7 +65,7 @@ suite('an access token', () => {
   for (const [algorithms, server] of Object.entries(servers)) {
     test(`of ${algorithms} is what the contract says, in every header and claim`, async () => {
       const before = now()
-      const { access_token } = await logInSomebody(server)
+      const { access_token, refresh_token } = await logInSomebody(server)
       const [signing, encryption] = algorithms.split(' in ')
       const { signatureKey, encryptionKey } = await keysOf(server)
       const outer = decryptJwe(access_token, encryptionKey)
@@ -82,7 +82,8 @@ suite('an access token', () => {
       assert.deepEqual([claims.iss, claims.aud], [ISSUER.AUTH_ISS, ISSUER.AUTH_AUD])
       assert.equal(claims.exp - claims.iat, 321)
       assert.ok(claims.iat >= before && claims.iat <= now())
-      for (const name of ['sub', 'sid', 'jti']) assert.match(claims[name], UUID_V4, name)
+      for (const name of ['sub', 'jti']) assert.match(claims[name], UUID_V4, name)
+      assert.equal(claims.sid, sessionIdOf(refresh_token))
       assert.equal((await me(server, access_token)).body.id, claims.sub)
     })
 
