@@ -125,6 +125,12 @@ export function loadConfig(env: Record<string, string | undefined>) {
 
   if (config.cookieSameSite === 'None' && !config.cookieSecure)
     problems.push('AUTH_COOKIE_SAMESITE must be Strict or Lax while AUTH_COOKIE_SECURE is false, but is "None"')
+  if (/^__(Host|Secure)-/i.test(config.cookieName) && !config.cookieSecure)
+    problems.push('AUTH_COOKIE_NAME must not begin with __Host- or __Secure- while AUTH_COOKIE_SECURE is false')
+  if (/^__Host-/i.test(config.cookieName) && config.cookiePath !== '/')
+    problems.push(
+      `AUTH_COOKIE_PATH must be / while AUTH_COOKIE_NAME begins with __Host-, but is "${config.cookiePath}"`,
+    )
   if (config.keyGraceSeconds < config.accessTtlSeconds + config.clockSkewSeconds)
     problems.push('AUTH_KEY_GRACE_DAYS must be longer than AUTH_ACCESS_TTL_SEC and AUTH_CLOCK_SKEW_SEC together')
   if (problems.length > 0) throw new StartError(problems.join('\n'))

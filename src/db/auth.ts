@@ -83,11 +83,11 @@ export function findPresentedSession(db: Database, config: Config, presented: To
 
 /** @returns undefined when there is no such session; one revoked before stays as it is */
 export function revokeSession(db: Database, familyHash: Buffer) {
-  return db.row<{ id: string }>`
+  return db.row<Pick<Session, 'id' | 'user_id'>>`
     update refresh_tokens
        set revoked_at = coalesce(revoked_at, now())
      where family_hash = ${familyHash}
-    returning id`
+    returning id, user_id`
 }
 
 /** @returns undefined when the session is revoked or gone */

@@ -32,19 +32,36 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** Told with the error that it begins with, and with nothing when it is over. */
+export type OnOutage = (error?: Error) => void
+
 const ATTEMPTS = 4
 const LOCK_NOT_AVAILABLE = '55P03'
 
-export function createDatabase(engine: Engine): Database {
+/** SQLSTATE classes of a server that is there and did not do this one statement. */
+const REFUSED_STATEMENT = /^(22|23|40|42|55)/
+
+export function createDatabase(engine: Engine, onOutage: OnOutage = () => {}): Database {
+  let isAway = false
+
+  function noteOutage(error?: Error): void {
+    if (isAway === Boolean(error)) return
+    isAway = Boolean(error)
+    onOutage(error)
+  }
+
   async function ask(text: string, values: unknown[], isReserved = false): Promise<{ rows: unknown[] }> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await engine.run(text, values, isReserved)
+        const answer = await engine.run(text, values, isReserved)
+        noteOutage()
+        return answer
       } catch (error) {
         const state = error instanceof Error && 'code' in error ? String(error.code) : ''
         if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
         // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
         if (/^(22|23|42)/.test(state)) throw error
+        if (!REFUSED_STATEMENT.test(state)) noteOutage(error as Error)
         throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause: error })
       }
     }

@@ -45,20 +45,20 @@ export function createRateLimits(config: Config, database: Database) {
       const { consumedPoints, msBeforeNext } = await failures.penalty(hashed(network))
       const blockedSeconds = Math.max(1, msBeforeNext / 1000) // to the library, 0 means for ever
       if (consumedPoints >= config.rateLimitFailures) await blockedNetworks.block(network, blockedSeconds)
-      if (consumedPoints > config.rateLimitFailures) throw refusal(msBeforeNext)
+      if (consumedPoints > config.rateLimitFailures) throw refusal('failures', msBeforeNext)
     },
     /** Asks this node's memory alone; another node learns of it at the next answer of 401.
      * @throws {AuthError} AUTH_RATE_LIMIT while the network has used up its failures */
     async refuseBlocked(network: string): Promise<void> {
       if (config.rateLimitFailures === 0) return
       const blocked = await blockedNetworks.get(network)
-      if (blocked) throw refusal(blocked.msBeforeNext)
+      if (blocked) throw refusal('failures', blocked.msBeforeNext)
     },
     /** What to throw at a session that has used up its rotations. */
     async rotationRefusal(familyHash: Buffer): Promise<AuthError | undefined> {
       if (config.rateLimitRefresh === 0) return undefined
       const used = await rotations.get(familyHash.toString('base64url'))
-      return used && used.remainingPoints === 0 ? refusal(used.msBeforeNext) : undefined
+      return used && used.remainingPoints === 0 ? refusal('refresh', used.msBeforeNext) : undefined
     },
     async countRotation(familyHash: Buffer): Promise<void> {
       if (config.rateLimitRefresh > 0) await rotations.penalty(familyHash.toString('base64url'))
@@ -74,7 +74,7 @@ async function consume(limiter: RateLimiterMemory | RateLimiterPostgres, key: st
   try {
     await limiter.consume(hashed(key))
   } catch (error) {
-    throw error instanceof RateLimiterRes ? refusal(error.msBeforeNext) : error
+    throw error instanceof RateLimiterRes ? refusal(limiter.keyPrefix, error.msBeforeNext) : error
   }
 }
 
@@ -82,6 +82,6 @@ function hashed(key: string): string {
   return sha256(key).toString('base64url')
 }
 
-function refusal(msBeforeNext: number): AuthError {
-  return new AuthError('AUTH_RATE_LIMIT', { retryAfterSeconds: Math.max(1, Math.ceil(msBeforeNext / 1000)) })
+function refusal(limit: string, msBeforeNext: number): AuthError {
+  return new AuthError('AUTH_RATE_LIMIT', { limit, retryAfterSeconds: Math.max(1, Math.ceil(msBeforeNext / 1000)) })
 }

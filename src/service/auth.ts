@@ -32,6 +32,7 @@ export async function register(context: AuthContext, body: CredentialsBody, clie
   const passwordHash = await context.passwords.hash(password)
   const user = await db.insertUser(context.database, email, passwordHash)
   if (!user) throw new AuthError('AUTH_EMAIL_TAKEN')
+  client.tell('auth.register', { user_id: user.id })
   return user
 }
 
@@ -44,15 +45,22 @@ export async function login(context: AuthContext, body: CredentialsBody, client:
 
   const user = await db.findUserByEmail(database, email)
   const { matches, newHash } = await passwords.verify(password, user?.password_hash)
-  if (!user || !matches) throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  if (!user || !matches) {
+    client.tell('auth.login.failure', { reason: user ? 'password' : 'unknown', user_id: user?.id })
+    throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  }
   await limits.refuseBlocked(client.network) // which may have used up its failures while this one waited
-  if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
+  if (config.requireVerifiedEmail && !user.email_verified) {
+    client.tell('auth.login.failure', { reason: 'unverified', user_id: user.id })
+    throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
+  }
   if (newHash) await db.replacePasswordHash(database, user, newHash)
 
   const token = refreshTokens.createRefreshToken()
   const hashes = refreshTokens.hashRefreshToken(token)
   const session = await db.insertSession(database, config, user.id, hashes, client)
   if (!session) throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  client.tell('auth.login.success', { user_id: user.id, session_id: session.id })
   return issueTokens(context, session, token)
 }
 
@@ -60,7 +68,12 @@ export async function login(context: AuthContext, body: CredentialsBody, client:
  * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation
  * or within the grace, gets the same successor; any other token of the session shown again revokes it.
  */
-export async function refresh(context: AuthContext, token?: string, idempotencyKey?: string): Promise<Tokens> {
+export async function refresh(
+  context: AuthContext,
+  token: string | undefined,
+  idempotencyKey: string | undefined,
+  client: Client,
+): Promise<Tokens> {
   const { config, database, limits } = context
   const presented = refreshTokens.decodeRefreshToken(token)
   const hashes = refreshTokens.hashRefreshToken(presented, idempotencyKey)
@@ -73,6 +86,7 @@ export async function refresh(context: AuthContext, token?: string, idempotencyK
     const session = await db.rotateToken(database, config, hashes, next)
     if (session) {
       await limits.countRotation(hashes.family)
+      client.tell('token.refresh.success', { user_id: session.user_id, session_id: session.id })
       return issueTokens(context, session, successor)
     }
   }
@@ -81,17 +95,24 @@ export async function refresh(context: AuthContext, token?: string, idempotencyK
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
   if (session.standing === 'expired') throw new AuthError('AUTH_TOKEN_EXPIRED')
   if (session.standing === 'live') throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
-  if (session.standing === 'repeated')
+  const who = { user_id: session.user_id, session_id: session.id }
+  if (session.standing === 'repeated') {
+    client.tell('token.refresh.repeated', { ...who, reason: idempotencyKey ? 'key' : 'grace' })
     return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt))
-  if (session.standing === 'reused') await db.revokeSession(database, hashes.family)
+  }
+  if (session.standing === 'reused') {
+    await db.revokeSession(database, hashes.family)
+    client.tell('token.refresh.reuse_detected', who)
+  }
   throw new AuthError('AUTH_TOKEN_REVOKED')
 }
 
 /** Revokes the session that the token belongs to, whichever of its tokens it is. */
-export async function logout({ database }: AuthContext, token?: string): Promise<void> {
+export async function logout({ database }: AuthContext, token: string | undefined, client: Client): Promise<void> {
   const { family } = refreshTokens.hashRefreshToken(refreshTokens.decodeRefreshToken(token))
   const session = await db.revokeSession(database, family)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  client.tell('auth.logout', { user_id: session.user_id, session_id: session.id })
 }
 
 /** The user that an access token stands for, as long as its session is not revoked. */
