@@ -1,12 +1,17 @@
 /** Puts the module together, and runs it when started as a program. */
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import { constants } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
+import Fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
 import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
 import { type Config, findStrangeVariables, loadConfig, loadEnvironment, StartError } from './config.ts'
 import { openDatabase } from './db/connection.ts'
 import { createPasswords } from './hashing/passwords.ts'
-import { answerError, answerUnreadable, registerErrorAnswers } from './http/errors.ts'
+import { createProxyTrust, requestIdOf } from './http/client.ts'
+import { answerError } from './http/errors.ts'
 import { registerGuard } from './http/guard.ts'
+import { createHttpServer, STOP_TIMEOUT_MS } from './http/server.ts'
 import { createVerifiedTokens } from './jose/verified_tokens.ts'
 import { createRateLimits } from './limits/rate_limits.ts'
 import type { AuthContext } from './service/auth.ts'
@@ -14,24 +19,33 @@ import { openKeyStore } from './utils/jwks.ts'
 import { createUnanswered } from './utils/tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
-const REQUEST_TIMEOUT_MS = 10_000
+/** For which the database may take to close, after the last request. */
+const CLOSE_TIMEOUT_MS = 1000
+/** One Ctrl-C may come several times, from the terminal and from each program in between that passes it on. */
+const SAME_SIGNAL_MS = 1000
 
 /**
  * The whole module as a Fastify instance, with its keys and database open; closing it closes them.
  * @throws {StartError} when keys or database cannot be used
  */
 export async function buildApp(config: Config): Promise<FastifyInstance> {
+  const httpServer = createHttpServer()
+  const isTrustedProxy = createProxyTrust(config.trustedProxies)
   const app = Fastify({
+    serverFactory: httpServer.open,
+    clientErrorHandler: (_error, socket) => httpServer.refuse(socket),
     bodyLimit: BODY_LIMIT_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { requireHostHeader: false }, // it is required all the same, but in the contract's error shape
-    trustProxy: config.trustedProxies.length > 0 ? config.trustedProxies : false,
+    trustProxy: isTrustedProxy,
+    genReqId: (request: IncomingMessage) => requestIdOf(request, isTrustedProxy),
     return503OnClosing: false,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
     frameworkErrors: answerError,
-    clientErrorHandler: answerUnreadable,
     logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: LOGGED },
+    logController: new LogController({
+      requestIdLogLabel: 'request_id',
+      disableRequestLogging: !/^(debug|trace)$/.test(config.logLevel), // an event is one line, and that is enough
+    }),
   })
 
   const database = await openDatabase(config, app.log)
@@ -40,9 +54,7 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     await database.close()
     throw error
   })
-  app.addHook('preClose', async () => {
-    app.server.keepAliveTimeout = 1 // a connection whose last answer is under way closes after it
-  })
+  httpServer.registerStop(app, config.shutdownDelaySeconds)
   app.addHook('onClose', async () => {
     await keys.close()
     await database.close()
@@ -54,7 +66,6 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   const unanswered = createUnanswered()
   const context: AuthContext = { config, database, keys, limits, passwords, unanswered, verifiedTokens }
 
-  registerErrorAnswers(app)
   await registerGuard(app, config)
   registerAuthRoutes(app, context)
   registerJwksRoute(app, context)
@@ -72,23 +83,44 @@ const LOGGED = {
   }),
 }
 
-async function start(): Promise<void> {
+async function run(): Promise<void> {
   const environment = loadEnvironment()
   for (const warning of findStrangeVariables(environment)) console.warn(warning)
   const config = loadConfig(environment)
-  const app = await buildApp(config)
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
+  const stopAsked = waitForSignal()
 
+  const app = await Promise.race([stopAsked, buildApp(config)])
+  if (!app) return // nobody was served yet, and what a start leaves half done the next one finishes
   const address = await app.listen({ host: config.host, port: config.port })
   const database = config.databaseUrl
     ? 'PostgreSQL'
     : `the embedded database in ${config.dataDir} (a power cut may lose its last writes; DATABASE_URL names a PostgreSQL)`
   console.log(`Cerrojo listens on ${address} and uses ${database}`)
+
+  await stopAsked
+  const longestMs = config.shutdownDelaySeconds * 1000 + STOP_TIMEOUT_MS + CLOSE_TIMEOUT_MS
+  await Promise.race([app.close(), pause(longestMs)])
+}
+
+/** Waits for the first SIGINT or SIGTERM; another one, a second later or more, ends the program at once. */
+function waitForSignal(): Promise<void> {
+  let firstAtMs: number | undefined
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.on(signal, () => {
+        firstAtMs ??= performance.now()
+        if (performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(128 + constants.signals[signal])
+        resolve()
+      })
+  })
 }
 
 if (import.meta.main)
-  await start().catch((error) => {
-    const isExplained = error instanceof StartError || 'syscall' in error // the system's own words for a path or a port
-    console.error(isExplained ? error.message : error)
-    process.exit(1)
-  })
+  await run().then(
+    () => process.exit(0),
+    (error) => {
+      const isExplained = error instanceof StartError || 'syscall' in error // the system's own words for a path or a port
+      console.error(isExplained ? error.message : error)
+      process.exit(1)
+    },
+  )

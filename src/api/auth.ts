@@ -2,8 +2,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
+import { clientOf } from '../http/client.ts'
+import { readRefreshCookie, setRefreshCookie } from '../http/cookie.ts'
 import { answerError, explain } from '../http/errors.ts'
-import { clientOf, readRefreshCookie, setRefreshCookie } from '../http/guard.ts'
+import { refuseForeignOrigin } from '../http/origin.ts'
 import { AuthError, ERRORS, type Tokens } from '../models/types.ts'
 import * as service from '../service/auth.ts'
 
@@ -35,29 +37,36 @@ const meSchema = { security: [{ accessToken: [] }], response: { 200: UserAnswer,
 export function registerAuthRoutes(server: FastifyInstance, context: service.AuthContext): void {
   const app = server.withTypeProvider<TypeBoxTypeProvider>()
   const { config, limits } = context
+  const inCookies = config.refreshTransport === 'cookie'
   const refuseBlocked = (request: FastifyRequest) => limits.refuseBlocked(clientOf(request))
+  const refuseForeign = async (request: FastifyRequest) => {
+    if (inCookies) refuseForeignOrigin(request, config)
+  }
 
   app.post('/auth/register', { onRequest: refuseBlocked, schema: registerSchema }, async (request, reply) => {
     const user = await service.register(context, request.body, clientOf(request))
     return reply.code(201).send(user)
   })
 
-  app.post('/auth/login', { onRequest: refuseBlocked, schema: loginSchema }, async (request, reply) => {
+  const loginOptions = { onRequest: [refuseForeign, refuseBlocked], schema: loginSchema }
+  app.post('/auth/login', loginOptions, async (request, reply) => {
     const tokens = await service.login(context, request.body, clientOf(request))
-    const inCookie = config.refreshTransport === 'cookie'
-    return tokensAnswer(reply, tokens, { inCookie, inBody: !inCookie })
+    return tokensAnswer(reply, tokens, { inCookie: inCookies, inBody: !inCookies })
   })
 
-  app.post('/auth/token/refresh', { schema: refreshSchema }, async (request, reply) => {
+  const refreshOptions = { errorHandler: answerAndClearCookie, schema: refreshSchema }
+  app.post('/auth/token/refresh', refreshOptions, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
-    const tokens = await service.refresh(context, presented.token, request.headers['idempotency-key'])
+    const key = request.headers['idempotency-key']
+    const tokens = await service.refresh(context, presented.token, key, clientOf(request))
     return tokensAnswer(reply, tokens, presented)
   })
 
-  app.post('/auth/logout', { schema: logoutSchema }, async (request, reply) => {
+  const logoutOptions = { errorHandler: answerAndClearCookie, schema: logoutSchema }
+  app.post('/auth/logout', logoutOptions, async (request, reply) => {
     const presented = presentedToken(request, request.body?.refresh_token)
-    await service.logout(context, presented.token)
-    if (config.refreshTransport === 'cookie') setRefreshCookie(reply, config, '', 0)
+    await service.logout(context, presented.token, clientOf(request))
+    if (inCookies) setRefreshCookie(reply, config, '', 0)
     return reply.code(204).send(null)
   })
 
@@ -68,9 +77,16 @@ export function registerAuthRoutes(server: FastifyInstance, context: service.Aut
   /** The next token goes back the way this one came. */
   function presentedToken(request: FastifyRequest, inBody: string | undefined) {
     const inCookie = readRefreshCookie(request, config)
+    if (inCookie !== undefined) refuseForeignOrigin(request, config)
     if (inBody !== undefined && inCookie !== undefined && inBody !== inCookie)
       throw new AuthError('AUTH_BAD_REQUEST', { message: 'refresh_token differs between the body and the cookie' })
     return { token: inBody ?? inCookie, inBody: inBody !== undefined, inCookie: inCookie !== undefined }
+  }
+
+  /** What is worth nothing any more, the browser need not keep. */
+  function answerAndClearCookie(error: Error, request: FastifyRequest, reply: FastifyReply) {
+    if (explain(error).status === 401 && readRefreshCookie(request, config)) setRefreshCookie(reply, config, '', 0)
+    return answerError(error, request, reply)
   }
 
   function tokensAnswer(reply: FastifyReply, tokens: Tokens, way: { inBody: boolean; inCookie: boolean }) {

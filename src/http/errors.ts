@@ -1,10 +1,10 @@
 /** Every refusal on its way out: one shape, whoever refused. */
-import type { Socket } from 'node:net'
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
-import { SECURITY_HEADERS } from './guard.ts'
+import { randomUUID } from 'node:crypto'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { AuthError, type AuthErrorCode, type Client, ERRORS } from '../models/types.ts'
+import { clientOf } from './client.ts'
+import { headersFor } from './headers.ts'
 
-const METHODS = ['GET', 'HEAD', 'POST'] as const
 /** What the framework may answer besides 400 for a bad request. */
 const FRAMEWORK_STATUSES = [404, 405, 413, 415]
 /** Errors of the framework whose message is clear and quotes nothing of the request but its media type. */
@@ -22,50 +22,39 @@ export function explain(error: unknown): { status: number; code: AuthErrorCode; 
   }
 }
 
+/** Answers in the contract's shape, and tells the log of what is not the client's own doing. */
 export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const { status, code, message } = explain(error)
-  if (status >= 500) request.log.error(error, code)
-  if (error instanceof AuthError && error.retryAfterSeconds) reply.header('retry-after', error.retryAfterSeconds)
-  return reply.code(status).headers(SECURITY_HEADERS).send({ error: { code, message } })
+  const { retryAfterSeconds, limit } = error instanceof AuthError ? error : {}
+  if (code === 'AUTH_INTERNAL') request.log.error(error, code)
+  if (code === 'AUTH_UNAVAILABLE') request.log.debug(error, code) // by those who meet it; the outage is one event
+  if (code === 'AUTH_RATE_LIMIT') tellOfLimit(clientOf(request), limit)
+  if (retryAfterSeconds) reply.header('retry-after', retryAfterSeconds)
+  if (!request.raw.complete) keepOpen(reply)
+  return reply.code(status).headers(headersFor(request.id)).send({ error: { code, message } })
 }
 
-/** Has all errors answered in the contract's shape. */
-export function registerErrorAnswers(app: FastifyInstance): void {
-  app.server.on('checkExpectation', app.routing) // otherwise Node answers 417 by itself
-
-  app.setErrorHandler(answerError)
-
-  app.addHook('onRequest', (request, reply, done) => {
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
-      return done(routeError(400, 'The Host header is missing'))
-    const isPreflight = request.routeOptions.url === '*'
-    if (!request.is404 && !isPreflight) return done()
-    const url = request.url.split('?')[0] as string
-    const allowed = METHODS.filter((method) => app.hasRoute({ method, url }))
-    if (allowed.length === 0) return done(routeError(404, 'There is no such path'))
-    if (isPreflight) return done()
-    reply.header('allow', allowed.join(', '))
-    done(routeError(405, 'The path does not take this method'))
-  })
+/** Fastify would close while the rest of too long a body arrives, and the answer would be lost. A server that stops still does. */
+function keepOpen(reply: FastifyReply): void {
+  const asked = reply.raw.getHeader('connection')
+  reply.removeHeader('connection')
+  if (asked) reply.raw.setHeader('connection', asked)
 }
 
-function routeError(statusCode: number, message: string): Error {
-  return Object.assign(new Error(message), { statusCode, code: 'ROUTE_REFUSED' })
+function tellOfLimit(client: Client, limit: string | undefined): void {
+  client.tell('auth.limited', { limit, network: client.network })
 }
 
-/** Answers what is not even HTTP; there is neither a request nor a reply then. */
-export function answerUnreadable(_error: Error, socket: Socket): void {
+/** A whole answer, as bytes on the wire, to what cannot be read as a request. */
+export function unreadableAnswer(): string {
   const { status, message } = ERRORS.AUTH_BAD_REQUEST
   const body = JSON.stringify({ error: { code: 'AUTH_BAD_REQUEST', message } })
   const headers = {
-    ...SECURITY_HEADERS,
+    ...headersFor(randomUUID()),
     'content-type': 'application/json; charset=utf-8',
     'content-length': body.length,
     connection: 'close',
   }
-  const lines = [
-    `HTTP/1.1 ${status} Bad Request`,
-    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
-  ]
-  if (socket.writable) socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`)
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
+  return [`HTTP/1.1 ${status} Bad Request`, ...lines, '', body].join('\r\n')
 }

@@ -1,88 +1,73 @@
-/** What stands at the door: security headers, CORS, the cookie and its origin rule, the client's address. */
+/** What every request meets at the door, in this order: headers, CORS, whether there is such a host and path, the body. */
 import { isUtf8 } from 'node:buffer'
-import { isIP } from 'node:net'
 import cookie from '@fastify/cookie'
 import cors from '@fastify/cors'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import ipaddr from 'ipaddr.js'
+import { errorCodes, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
-import { AuthError, type Client } from '../models/types.ts'
+import { answerError } from './errors.ts'
+import { headersFor } from './headers.ts'
+import { isListedOrigin } from './origin.ts'
 
-export const SECURITY_HEADERS = {
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'cache-control': 'no-store',
-}
-const COOKIE_NAME = 'refresh_token'
+const METHODS = ['GET', 'HEAD', 'POST'] as const
+/** `uri-host [":" port]` (RFC 9110, section 7.2). */
+const HOST_FORM = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(:\d*)?$/i
+const DAY_SECONDS = 24 * 60 * 60
 const NOT_JSON = '{'
 
 export async function registerGuard(app: FastifyInstance, config: Config): Promise<void> {
-  app.addHook('onRequest', (_request, reply, done) => {
-    reply.headers(SECURITY_HEADERS)
+  app.setErrorHandler(answerError)
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.headers(headersFor(request.id))
     done()
   })
-  // JSON and nothing else. What is not UTF-8 (RFC 8259, section 8.1) must not pass: it would make passwords equal.
+  if (config.corsOrigins.length > 0)
+    await app.register(cors, {
+      origin: (origin, done) => done(null, origin !== undefined && isListedOrigin(origin, config) ? origin : []),
+      credentials: true,
+      methods: ['GET', 'POST', 'OPTIONS'],
+      allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key'],
+      exposedHeaders: ['Retry-After', 'Date', 'Age', 'ETag'],
+      maxAge: DAY_SECONDS,
+      preflightContinue: true, // to where it is known whether there is such a path
+    })
+  await app.register(cookie, { hook: false })
+  app.addHook('onRequest', refuseStray)
+  takeJsonAlone(app)
+}
+
+/** Refuses what is for nobody here. The answer to a preflight is whole by now. */
+async function refuseStray(request: FastifyRequest, reply: FastifyReply) {
+  const { host: hosts = [] } = request.raw.headersDistinct
+  const isHostOptional = request.raw.httpVersion === '1.0' && hosts.length === 0
+  if (!isHostOptional && (hosts.length !== 1 || !HOST_FORM.test(hosts[0] as string)))
+    throw refusal(400, 'The Host header must be there, once, and name a host')
+  const isPreflight = request.routeOptions.url === '*'
+  if (!request.is404 && !isPreflight) return
+  const url = request.url.split('?')[0] as string
+  const allowed = METHODS.filter((method) => request.server.hasRoute({ method, url }))
+  if (allowed.length === 0) throw refusal(404, 'There is no such path')
+  if (isPreflight) return reply.code(204).header('content-length', '0').send() // Safari would wait for a body
+  reply.header('allow', allowed.join(', '))
+  throw refusal(405, 'The path does not take this method')
+}
+
+function refusal(statusCode: number, message: string): Error {
+  return Object.assign(new Error(message), { statusCode, code: 'ROUTE_REFUSED' })
+}
+
+/** JSON and nothing else. What is not UTF-8 (RFC 8259, section 8.1) must not pass: it would make passwords equal. */
+function takeJsonAlone(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('remove', 'remove')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) =>
     body.length === 0 ? done(null, null) : parseJson(request, isUtf8(body) ? body.toString() : NOT_JSON, done),
   )
-  if (config.corsOrigins.length > 0)
-    await app.register(cors, {
-      origin: config.corsOrigins,
-      credentials: true,
-      methods: ['GET', 'POST', 'OPTIONS'],
-      allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key'],
-      exposedHeaders: ['Retry-After'],
-      strictPreflight: false,
-    })
-  await app.register(cookie)
-}
-
-/** The socket's peer, or whom a trusted proxy names. */
-export function clientOf(request: FastifyRequest): Client {
-  const named = [request.ip, request.socket.remoteAddress].find((text) => text !== undefined && isIP(text))
-  const address = ipaddr.process((named ?? '0.0.0.0').split('%')[0] as string)
-  return {
-    ip: address.toString(),
-    network: networkOf(address, 64),
-    wideNetwork: networkOf(address, 48),
-    userAgent: request.headers['user-agent'],
-    isGone: () => request.socket.destroyed,
-  }
-}
-
-/** An IPv4 address stands for itself. */
-function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, ipv6Bits: number): string {
-  if (address instanceof ipaddr.IPv4) return address.toString()
-  return `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/${ipv6Bits}`)}/${ipv6Bits}`
-}
-
-/**
- * The refresh token in the cookie, if cookies are how refresh tokens travel, and there is one.
- * @throws {AuthError} AUTH_FORBIDDEN when a foreign page had the browser send it along
- */
-export function readRefreshCookie(request: FastifyRequest, config: Config): string | undefined {
-  const token = request.cookies[COOKIE_NAME]
-  if (!token || config.refreshTransport !== 'cookie') return undefined
-  const { origin } = request.headers
-  const isForeign =
-    origin === undefined
-      ? request.headers['sec-fetch-site'] === 'cross-site'
-      : origin !== `${request.protocol}://${request.host}` && !config.corsOrigins.includes(origin)
-  if (isForeign) throw new AuthError('AUTH_FORBIDDEN')
-  return token
-}
-
-/** A `maxAge` of 0 seconds clears the cookie. */
-export function setRefreshCookie(reply: FastifyReply, config: Config, token: string, maxAge: number): void {
-  reply.setCookie(COOKIE_NAME, token, {
-    httpOnly: true,
-    secure: config.cookieSecure,
-    sameSite: config.cookieSameSite.toLowerCase() as 'strict' | 'lax' | 'none',
-    path: '/auth',
-    maxAge,
+  // A body of no bytes is none, whatever it says to be; libraries say all sorts of things of it.
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.mediaType !== 'application/json') delete request.raw.headers['content-type']
+    done()
   })
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body: Buffer, done) =>
+    body.length === 0 ? done(null, null) : done(new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE()),
+  )
 }

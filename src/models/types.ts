@@ -9,7 +9,10 @@ export const ERRORS = {
   AUTH_TOKEN_REVOKED: { status: 401, message: 'The session has been revoked' },
   AUTH_REFRESH_NOT_FOUND: { status: 401, message: 'There is no such refresh token' },
   AUTH_EMAIL_NOT_VERIFIED: { status: 403, message: 'The email is not verified' },
-  AUTH_FORBIDDEN: { status: 403, message: 'The cookie was sent along by a foreign origin' },
+  AUTH_FORBIDDEN: {
+    status: 403,
+    message: 'The request comes from a foreign origin, neither our own nor in AUTH_CORS_ORIGINS',
+  },
   AUTH_EMAIL_TAKEN: { status: 409, message: 'The email is already registered' },
   AUTH_RATE_LIMIT: { status: 429, message: 'Too many attempts, try again later' },
   AUTH_INTERNAL: { status: 500, message: 'Something went wrong on our side' },
@@ -40,6 +43,7 @@ interface AuthErrorOptions {
   cause?: unknown
 }
 
+/** Who sent a request. */
 export interface Client {
   /** The IP address in its shortest form. */
   ip: string
@@ -47,9 +51,36 @@ export interface Client {
   network: string
   /** What one customer of a provider may have: the IPv4 address, or the /48 of an IPv6 address. */
   wideNetwork: string
+  /** At most 512 characters. */
   userAgent: string | undefined
   /** Whether the connection is closed, so that nobody reads an answer any more. */
   isGone(): boolean
+  /** Writes the event to the log, with the request's id and who sent it. */
+  tell(event: EventName, details?: EventDetails): void
+}
+
+/** The contract's events of requests; those of keys and of the database are told by their rooms. */
+export type EventName =
+  | 'auth.register'
+  | 'auth.login.success'
+  | 'auth.login.failure'
+  | 'auth.limited'
+  | 'auth.origin_refused'
+  | 'auth.logout'
+  | 'token.refresh.success'
+  | 'token.refresh.repeated'
+  | 'token.refresh.ahead'
+  | 'token.refresh.reuse_detected'
+
+/** What a line of the log may tell of an event: these alone, so that no email or secret gets into it unawares. */
+export interface EventDetails {
+  user_id?: string | undefined
+  session_id?: string | undefined
+  reason?: string
+  limit?: string | undefined
+  network?: string
+  origin_seen?: string
+  origin_expected?: string
 }
 
 export interface Credentials {

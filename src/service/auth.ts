@@ -33,6 +33,7 @@ export async function register(context: AuthContext, body: CredentialsBody, clie
   await refuseReplay(context, jti, client)
   const user = await db.insertUser(database, email, await passwords.hash(client, password))
   if (!user) throw new AuthError('AUTH_EMAIL_TAKEN')
+  client.tell('auth.register', { user_id: user.id })
   return user
 }
 
@@ -49,21 +50,35 @@ async function startSession(context: AuthContext, email: string, password: strin
   const { config, database, keys, passwords } = context
   const user = await db.findUserByEmail(database, email)
   const { matches, newHash } = await passwords.verify(client, password, user)
-  if (!user || !matches) throw new AuthError('AUTH_INVALID_CREDENTIALS')
-  if (config.requireVerifiedEmail && !user.email_verified) throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
+  if (!user || !matches) {
+    const reason = user?.is_disabled ? 'disabled' : user ? 'password' : 'unknown'
+    client.tell('auth.login.failure', { reason, user_id: user?.id })
+    throw new AuthError('AUTH_INVALID_CREDENTIALS')
+  }
+  if (config.requireVerifiedEmail && !user.email_verified) {
+    client.tell('auth.login.failure', { reason: 'unverified', user_id: user.id })
+    throw new AuthError('AUTH_EMAIL_NOT_VERIFIED')
+  }
   if (newHash) await db.replacePasswordHash(database, user, newHash)
 
   const token = refreshTokens.createRefreshToken(keys.macKeys())
   const session = await db.insertSession(database, config, user, newHash ?? user.password_hash, token, client)
   // Without one the user has changed meanwhile, or another login has hashed the password anew: look again.
-  return session ? issueTokens(context, session, token) : startSession(context, email, password, client)
+  if (!session) return startSession(context, email, password, client)
+  client.tell('auth.login.success', { user_id: user.id, session_id: session.id })
+  return issueTokens(context, session, token)
 }
 
 /**
  * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation,
  * within the grace, or when nobody got its successor, gets the same successor; any other token of the session revokes it.
  */
-export async function refresh(context: AuthContext, text?: string, idempotencyKey?: string): Promise<Tokens> {
+export async function refresh(
+  context: AuthContext,
+  text: string | undefined,
+  idempotencyKey: string | undefined,
+  client: Client,
+): Promise<Tokens> {
   const { config, database, keys, limits, unanswered } = context
   const macKeys = keys.macKeys()
   const presented = refreshTokens.readRefreshToken(text, macKeys)
@@ -77,6 +92,8 @@ export async function refresh(context: AuthContext, text?: string, idempotencyKe
       const session = await db.rotateToken(database, config, presented, attemptHash, successor, salt)
       if (session) {
         await limits.countRotation(session.id)
+        const event = session.was_ahead ? 'token.refresh.ahead' : 'token.refresh.success'
+        client.tell(event, { user_id: session.user_id, session_id: session.id })
         return issueTokens(context, session, successor)
       }
     } catch (error) {
@@ -87,27 +104,30 @@ export async function refresh(context: AuthContext, text?: string, idempotencyKe
 
   const wasUnanswered = unanswered.has(presented)
   const session = await db.findPresentedSession(database, config, presented, attemptHash, wasUnanswered)
-  switch (session?.standing) {
-    case undefined:
-      throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  const who = { user_id: session.user_id, session_id: session.id }
+  switch (session.standing) {
     case 'expired':
       throw new AuthError('AUTH_TOKEN_EXPIRED')
     case 'live':
       throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
     case 'repeated_by_key':
     case 'repeated_in_grace':
+      client.tell('token.refresh.repeated', { ...who, reason: session.standing.replace(/.*_/, '') })
       return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt, macKeys))
     case 'reused':
       await db.revokeSession(database, session.id)
+      client.tell('token.refresh.reuse_detected', who)
   }
   throw new AuthError('AUTH_TOKEN_REVOKED')
 }
 
 /** Revokes the session that the token belongs to, whichever of its tokens it is. */
-export async function logout({ database, keys }: AuthContext, text?: string): Promise<void> {
+export async function logout({ database, keys }: AuthContext, text: string | undefined, client: Client): Promise<void> {
   const { sessionId } = refreshTokens.readRefreshToken(text, keys.macKeys())
   const session = await db.revokeSession(database, sessionId)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
+  client.tell('auth.logout', { user_id: session.user_id, session_id: session.id })
 }
 
 /** The user that an access token stands for, as long as its session is not revoked. */

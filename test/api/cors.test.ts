@@ -31,7 +31,7 @@ suite('with a list of origins', () => {
           'access-control-allow-credentials': ['true'],
           'access-control-allow-methods': ['GET', 'OPTIONS', 'POST'],
           'access-control-allow-headers': ['authorization', 'content-type', 'idempotency-key'],
-          'access-control-expose-headers': ['retry-after'],
+          'access-control-expose-headers': ['age', 'date', 'etag', 'retry-after'],
         })
         assert.match(answer.headers.get('vary') ?? '', /\bOrigin\b/i)
         assert.equal(answer.headers.get('cache-control'), 'no-store')

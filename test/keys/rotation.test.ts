@@ -19,7 +19,8 @@ import {
 import { until } from '../support/wait.ts'
 
 const MINUTE_SECONDS = 60
-const DAY_SECONDS = 24 * 60 * MINUTE_SECONDS
+const HOUR_SECONDS = 60 * MINUTE_SECONDS
+const DAY_SECONDS = 24 * HOUR_SECONDS
 
 /** The life of a key in seconds instead of days. */
 const QUICK: Environment = {
@@ -168,12 +169,12 @@ suite('keys rotate by themselves', () => {
       const server = await startServer(env)
       const lifeSeconds = Number(env.AUTH_KEY_ROTATION_DAYS ?? 90) * DAY_SECONDS
       for (const use of USES) {
-        await age(server.env, lifeSeconds - leads[use] - MINUTE_SECONDS, [use])
+        await age(server.env, lifeSeconds - leads[use] - HOUR_SECONDS, [use])
         const early = recorder()
         await openStore(server, early.log)
         assert.deepEqual(early.named('keys.made'), [], `not yet: ${use}`)
 
-        await age(server.env, 2 * MINUTE_SECONDS, [use])
+        await age(server.env, 2 * HOUR_SECONDS, [use])
         const { named, log } = recorder()
         const from = nowSeconds()
         await openStore(server, log)

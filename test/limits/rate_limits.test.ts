@@ -35,6 +35,7 @@ const CLIENT: Client = {
   wideNetwork: '192.0.2.1',
   userAgent: undefined,
   isGone: () => false,
+  tell() {},
 }
 const SHORT_WINDOW_MS = 15 * MINUTE_MS
 

@@ -23,4 +23,5 @@ export function assertRefused(answer: Answer, status: number, code: AuthErrorCod
 
 export function assertSecurityHeaders({ headers }: Answer): void {
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) assert.equal(headers.get(name), value, name)
+  assert.match(headers.get('x-request-id') ?? '', /^[\w.-]{1,64}$/, 'what the log calls the request')
 }

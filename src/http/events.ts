@@ -1,0 +1,52 @@
+/** The contract's events: one line of the log each, by the one function here. */
+import type { FastifyBaseLogger } from 'fastify'
+import type { Client, EventDetails, EventName } from '../models/types.ts'
+
+interface EventKind {
+  level: 'debug' | 'info' | 'warn' | 'error'
+  /** Whether strangers can make many of it: then it takes at most one line a minute, with a count. */
+  isCounted?: boolean
+}
+
+const EVENTS: Record<EventName, EventKind> = {
+  'auth.register': { level: 'info' },
+  'auth.login.success': { level: 'info' },
+  'auth.login.failure': { level: 'info' },
+  'auth.limited': { level: 'warn', isCounted: true },
+  'auth.origin_refused': { level: 'warn', isCounted: true },
+  'auth.logout': { level: 'info' },
+  'token.refresh.success': { level: 'debug' },
+  'token.refresh.repeated': { level: 'info' },
+  'token.refresh.ahead': { level: 'warn', isCounted: true },
+  'token.refresh.reuse_detected': { level: 'warn' },
+}
+const MINUTE_MS = 60_000
+
+/** What has come of a kind since its last line, less than a minute ago, and how to write the next. */
+const held = new Map<string, { count: number; write(count: number): void }>()
+
+/** @param log of the request that it happened in, whose lines have its id, or of the server */
+export function tell(
+  log: FastifyBaseLogger,
+  event: EventName,
+  details: EventDetails = {},
+  client?: Pick<Client, 'ip' | 'userAgent'>,
+): void {
+  const { level, isCounted } = EVENTS[event]
+  const line = { event, ...(client && { address: client.ip, user_agent: client.userAgent }), ...details }
+  if (isCounted) atMostOnceAMinute(`${event} ${details.limit}`, (count) => log[level]({ ...line, count }))
+  else log[level](line)
+}
+
+/** Writes the first at once; those that follow within a minute are one line at its end, with the details of the last. */
+function atMostOnceAMinute(kind: string, write: (count: number) => void, count = 1): void {
+  const earlier = held.get(kind)
+  held.set(kind, { count: earlier ? earlier.count + count : 0, write })
+  if (earlier) return
+  write(count)
+  setTimeout(() => {
+    const { count = 0, write } = held.get(kind) ?? {}
+    held.delete(kind)
+    if (write && count > 0) atMostOnceAMinute(kind, write, count)
+  }, MINUTE_MS).unref()
+}

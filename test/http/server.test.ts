@@ -1,0 +1,133 @@
+/** Connections that bring no request, or not in time, over real sockets: they are answered, closed, and leave nothing open. */
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { after, suite, test } from 'node:test'
+import { loadConfig } from '../../src/config.ts'
+import { buildApp } from '../../src/main.ts'
+import { assertRefused } from '../support/answers.ts'
+import { answersIn, type BareConnection, connectTo, rawPost } from '../support/bare.ts'
+import { freshEnvironment, newCredentials } from '../support/server.ts'
+import { until } from '../support/wait.ts'
+
+const POST = 'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
+const ME = 'GET /auth/me HTTP/1.1\r\nHost: a\r\n\r\n'
+/** Much more than the ten seconds that a client has, and much less than the minutes that it would have from Node. */
+const BOUND_MS = 30_000
+
+const env = await freshEnvironment({ AUTH_BCRYPT_ROUNDS: '10' })
+const app = await buildApp(loadConfig(env))
+after(() => app.close())
+const held = new Map<number | undefined, Socket>()
+app.server.on('connection', (socket) => held.set(socket.remotePort, socket))
+const url = await app.listen({ host: '127.0.0.1', port: 0 })
+
+/** Waits for the server to close, and to let go of its own end though the client keeps its open. */
+async function assertClosed({ socket, ended }: BareConnection): Promise<void> {
+  const startedMs = performance.now()
+  const port = socket.localPort
+  await ended
+  await until('the server to let go of it', () => held.get(port)?.destroyed)
+  const tookMs = performance.now() - startedMs
+  assert.ok(tookMs < BOUND_MS, `it took ${tookMs} ms`)
+}
+
+suite('within some ten seconds the server closes', { concurrency: true }, () => {
+  for (const [what, begin, drip, answered] of [
+    ['a connection that says nothing', '', '', []],
+    ['half a header', 'POST /auth/login HTTP/1.1\r\nHost: a', '', [400]],
+    ['a header that drips', 'GET /auth/me HTTP/1.1\r\nHost: a\r\nX-Drip: ', 'x', [400]],
+    ['half a body', `${POST}Content-Length: 50\r\n\r\n{`, '', [400]],
+    ['a body that drips', `${POST}Content-Length: 5000\r\n\r\n{`, ' ', [400]],
+    ['half a chunk', `${POST}Transfer-Encoding: chunked\r\n\r\n10\r\n{`, '', [400]],
+    ['chunks that drip', `${POST}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`, '1\r\n \r\n', [400]],
+    ['half a request after a whole one', `${ME}GET /auth/me HTTP/1.1\r\n`, '', [401, 400]],
+    [
+      'a request that nobody wants, of which the body is missing',
+      'POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n',
+      '',
+      [404, 400],
+    ],
+  ] as const)
+    test(what, async () => {
+      const connection = await connectTo(url, begin)
+      const dripping = setInterval(connection.send, 300, drip)
+      await assertClosed(connection)
+      clearInterval(dripping)
+      const answers = answersIn(connection.received())
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        answered,
+      )
+      const last = answers.at(-1)
+      if (!last) return
+      assertRefused(last, 400, 'AUTH_BAD_REQUEST')
+      assert.equal(last.headers.get('connection'), 'close')
+    })
+
+  test('but not one that waits between two requests', async () => {
+    const silent = await connectTo(url)
+    const connection = await connectTo(url, ME)
+    await until('the first answer', () => answersIn(connection.received()).length === 1)
+    await silent.ended
+    connection.send(ME)
+    await until('the second answer', () => answersIn(connection.received()).length === 2)
+    connection.socket.destroy()
+  })
+})
+
+suite('at once, and after its answer has arrived, the server closes', () => {
+  for (const [what, bytes] of [
+    ['what is no HTTP', 'hello there\r\n\r\n'],
+    ['a CONNECT', 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'],
+    ['a CONNECT that is sent more after it', `CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n${'\x16\x03'.repeat(9000)}`],
+    ['what is no HTTP, and goes on', 'hello there\r\n\r\n'.repeat(20_000)],
+  ] as const)
+    test(`${what}, though the client keeps its side open`, async () => {
+      const connections = await Promise.all(Array.from({ length: 20 }, () => connectTo(url, bytes)))
+      for (const connection of connections) {
+        await assertClosed(connection)
+        const [answer, ...others] = answersIn(connection.received())
+        assert.ok(answer)
+        assert.equal(others.length, 0)
+        assertRefused(answer, 400, 'AUTH_BAD_REQUEST')
+        connection.socket.destroy()
+      }
+    })
+
+  test('what is no HTTP after a whole request, which is answered first and alone', async () => {
+    const connection = await connectTo(url, `${rawPost('/auth/login', newCredentials())}hello there\r\n\r\n`)
+    await assertClosed(connection)
+    const [answer, ...others] = answersIn(connection.received())
+    assert.ok(answer)
+    assert.equal(others.length, 0)
+    assertRefused(answer, 401, 'AUTH_INVALID_CREDENTIALS')
+    assert.equal(answer.headers.get('connection'), 'close')
+  })
+})
+
+test('a body of megabytes is refused with an answer that arrives, every time', async () => {
+  const headers = { 'content-type': 'application/json' }
+  for (let time = 1; time <= 10; time++)
+    for (const body of [Buffer.alloc(2_000_000, ' '), new Blob([Buffer.alloc(2_000_000, ' ')]).stream()]) {
+      const response = await fetch(`${url}/auth/login`, { method: 'POST', headers, body, duplex: 'half' })
+      assertRefused(
+        { ...response, status: response.status, headers: response.headers, body: await response.json() },
+        413,
+        'AUTH_BAD_REQUEST',
+      )
+    }
+})
+
+test('a request that offers to speak another protocol is answered as if it did not', async () => {
+  for (const protocol of ['websocket', 'h2c']) {
+    const connection = await connectTo(
+      url,
+      `GET /auth/me HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`,
+    )
+    await until('the answer', () => connection.received() !== '')
+    const [answer] = answersIn(connection.received())
+    assert.ok(answer)
+    assertRefused(answer, 401, 'AUTH_TOKEN_INVALID')
+    connection.socket.destroy()
+  }
+})
