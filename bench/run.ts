@@ -1,4 +1,7 @@
-/** `npm run bench`: measures, and writes RESULTS.md and the pictures beside it; with `-- --quick` into the folder quick/. */
+/**
+ * `npm run bench`: measures, and writes RESULTS.md and the pictures beside it; with `-- --quick` into the folder
+ * quick/.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { firstToken } from './generator/sessions.ts'

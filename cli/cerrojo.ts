@@ -4,6 +4,7 @@ import { loadConfig, loadEnvironment, StartError } from '../src/config.ts'
 import { migrate, purge } from './database.ts'
 import { doctor } from './doctor.ts'
 import { exportKeys, listKeys, rekeyKeys, resetKeys, rotateKeys } from './keys.ts'
+import { OPTIONS } from './options.ts'
 
 const HELP = `Usage: cerrojo <command> [options]
 
@@ -32,19 +33,6 @@ Examples:
   npx cerrojo keys export --url https://auth.example.com > /run/secrets/cerrojo.json
   npx cerrojo doctor --json
 `
-
-const OPTIONS = {
-  use: { type: 'string' },
-  alg: { type: 'string' },
-  now: { type: 'boolean' },
-  yes: { type: 'boolean' },
-  url: { type: 'string' },
-  days: { type: 'string' },
-  json: { type: 'boolean' },
-  help: { type: 'boolean' },
-} as const
-
-export type Options = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
 
 /** Each command, with the options it takes. */
 const COMMANDS = {

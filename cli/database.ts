@@ -3,7 +3,7 @@ import { type Config, StartError } from '../src/config.ts'
 import { openDatabase } from '../src/db/connection.ts'
 import type { Database } from '../src/db/database.ts'
 import type { Log } from '../src/models/types.ts'
-import type { Options } from './cerrojo.ts'
+import type { Options } from './options.ts'
 
 /** A command tells what it did, and what went wrong, by itself. */
 export const SILENT: Log = { info() {}, warn() {}, error() {} }

@@ -9,9 +9,9 @@ import { migrationFiles } from '../src/db/migrations.ts'
 import { activeKey, type KeyReading, readKeys } from '../src/keys/rotation.ts'
 import { readSecrets, type Secrets } from '../src/keys/secret.ts'
 import { KEY_USES } from '../src/models/key.ts'
-import type { Options } from './cerrojo.ts'
 import { SILENT } from './database.ts'
 import { printTable, timeOf } from './keys.ts'
+import type { Options } from './options.ts'
 
 /** `broken` keeps the module from working, `risky` from being safe. */
 interface Finding {

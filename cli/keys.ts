@@ -16,8 +16,8 @@ import {
 import { ALGORITHMS, sealKey } from '../src/keys/sealing.ts'
 import { readSecrets } from '../src/keys/secret.ts'
 import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
-import type { Options } from './cerrojo.ts'
 import { SILENT } from './database.ts'
+import type { Options } from './options.ts'
 
 type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
 

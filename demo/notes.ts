@@ -1,4 +1,6 @@
-/** A server of somebody else: it keeps a list of notes for each user, and knows of logins only what a token tells it. */
+/**
+ * A server of somebody else: it keeps a list of notes for each user, and knows of logins only what a token tells it.
+ */
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { json } from 'node:stream/consumers'

@@ -1,5 +1,6 @@
 /**
- * Passes requests on to the servers behind the page's origin. On the way to the module it can do, for the demo only, what
+ * Passes requests on to the servers behind the page's origin. On the way to the module it can do, for the demo only,
+ * what
  * thieves and bad networks do: it knows used refresh tokens, and loses answers. The module has none of this.
  */
 import { request as ask, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'

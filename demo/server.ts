@@ -108,7 +108,8 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
 }
 
 /**
- * Keeps a folder for a resource server, with the keys that decrypt and no others: with a signing key it could make tokens
+ * Keeps a folder for a resource server, with the keys that decrypt and no others: with a signing key it could make
+ * tokens
  * itself. As keys rotate the folder follows, long before their first use.
  */
 async function shareEncryptionKeys(config: Config, database: Database, directory: string) {

@@ -19,6 +19,7 @@ import { openKeyStore } from './utils/jwks.ts'
 import { createUnanswered } from './utils/tokens.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
+const EMBEDDED_RISK = 'a power cut may lose its last writes; DATABASE_URL names a PostgreSQL'
 /** For which the database may take to close, after the last request. */
 const CLOSE_TIMEOUT_MS = 1000
 /** One Ctrl-C may come several times, from the terminal and from each program in between that passes it on. */
@@ -92,9 +93,7 @@ async function run(): Promise<void> {
   const app = await Promise.race([stopAsked, buildApp(config)])
   if (!app) return // nobody was served yet, and what a start leaves half done the next one finishes
   const address = await app.listen({ host: config.host, port: config.port })
-  const database = config.databaseUrl
-    ? 'PostgreSQL'
-    : `the embedded database in ${config.dataDir} (a power cut may lose its last writes; DATABASE_URL names a PostgreSQL)`
+  const database = config.databaseUrl ? 'PostgreSQL' : `the embedded database in ${config.dataDir} (${EMBEDDED_RISK})`
   console.log(`Cerrojo listens on ${address} and uses ${database}`)
 
   await stopAsked
@@ -119,7 +118,8 @@ if (import.meta.main)
   await run().then(
     () => process.exit(0),
     (error) => {
-      const isExplained = error instanceof StartError || 'syscall' in error // the system's own words for a path or a port
+      // The system's own words for a path or a port explain themselves.
+      const isExplained = error instanceof StartError || 'syscall' in error
       console.error(isExplained ? error.message : error)
       process.exit(1)
     },

@@ -1,4 +1,7 @@
-/** What a refresh costs as the table grows, as a session grows old, and what the process holds after a million of them. */
+/**
+ * What a refresh costs as the table grows, as a session grows old, and what the process holds after a million of
+ * them.
+ */
 import type { Load, OperationOptions } from '../generator/load.ts'
 import type { EchoServer } from '../support/echo.ts'
 import { residentMebibytes } from '../support/processor.ts'

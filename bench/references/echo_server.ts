@@ -1,5 +1,6 @@
 /**
- * A bare Fastify server whose routes take and give as many bytes as the module's, headers included, and do nothing else, but for
+ * A bare Fastify server whose routes take and give as many bytes as the module's, headers included, and do nothing
+ * else, but for
  * the parts of the module's operation where a route names them.
  * ECHO_ROUTES is a JSON array of `EchoRoute`.
  */

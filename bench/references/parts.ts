@@ -24,14 +24,18 @@ const pool = new pg.Pool({
   onConnect: (client) => client.query('set plan_cache_mode = force_generic_plan'),
 })
 
-/** Each is prepared once and then done over and over; a piece of work is for one caller unless it tells for how many. */
+/**
+ * Each is prepared once and then done over and over; a piece of work is for one caller unless it tells for how many.
+ */
 export const parts: Record<Part, () => Promise<() => Promise<unknown>>> = {
   rotate: () => rotateFor(1),
   rotateTogether: () => rotateFor(CALLERS_TOGETHER),
   select: () => selectFor(1),
   selectTogether: () => selectFor(CALLERS_TOGETHER),
 
-  /** ES256 and then ECDH-ES+A256KW with A256GCM, the module's default, by node:crypto and without anything around it. */
+  /**
+   * ES256 and then ECDH-ES+A256KW with A256GCM, the module's default, by node:crypto and without anything around it.
+   */
   async issue() {
     const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const recipient = generateKeyPairSync('ec', { namedCurve: 'P-256' })

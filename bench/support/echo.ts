@@ -1,4 +1,6 @@
-/** The reference for what HTTP alone costs: a bare Fastify server with requests and answers as large as the module's. */
+/**
+ * The reference for what HTTP alone costs: a bare Fastify server with requests and answers as large as the module's.
+ */
 import type { OperationOptions } from '../generator/load.ts'
 import type { EchoRoute } from '../references/echo_server.ts'
 import { type ServerProcess, startServer } from './children.ts'
@@ -10,7 +12,10 @@ const PADDING_OVERHEAD_BYTES = 13
 
 export type EchoServer = Awaited<ReturnType<typeof startEchoServer>>
 
-/** Asks the module once for each answer, the refresh with this token, and has a bare server give answers of equal size. */
+/**
+ * Asks the module once for each answer, the refresh with this token, and has a bare server give answers of equal
+ * size.
+ */
 export async function startEchoServer(
   module: ServerProcess,
   refreshToken: string,

@@ -32,7 +32,8 @@ function readAllTimes(): Map<number, ProcessTimes> {
   for (const name of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const text = readFileSync(`/proc/${name}/stat`, 'utf8')
-      // The second field is a name in brackets that may hold anything; fields 14 to 17 are utime, stime, cutime, cstime.
+      // The second field is a name in brackets that may hold anything; fields 14 to 17 are utime, stime, cutime,
+      // cstime.
       const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
       const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
       all.set(Number(name), { parentId: Number(fields[1]), ticks })

@@ -25,7 +25,10 @@ export function showState(state: 'in' | 'out' | 'offline' | 'unanswered'): void 
   pill.textContent = { in: 'Logged in', out: 'Logged out', offline: 'Offline', unanswered: 'No answer' }[state]
 }
 
-/** Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its heading. */
+/**
+ * Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its
+ * heading.
+ */
 export function showSignedIn(isSignedIn: boolean): void {
   const vanishing = document.activeElement?.closest(isSignedIn ? '.signed-out' : '.signed-in')
   for (const element of document.querySelectorAll<HTMLElement>('.signed-in')) element.hidden = !isSignedIn

@@ -1,5 +1,6 @@
 /**
- * The picture that opens the README. Other fonts and another Chromium draw it a little differently, so it is written only when
+ * The picture that opens the README. Other fonts and another Chromium draw it a little differently, so it is written
+ * only when
  * it is missing or asked for, with `npm run screenshot`; each run checks that it can be drawn, and twice the same.
  */
 import assert from 'node:assert/strict'

@@ -32,7 +32,8 @@ export function replacePasswordHash(db: Database, user: User, newHash: string) {
 }
 
 /**
- * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for this or
+ * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for
+ * this or
  * is waited for.
  * @returns undefined when the user is gone or disabled, or has another password than the one that was compared
  */
@@ -70,7 +71,8 @@ export async function hasSessionFrom(db: Database, email: string, ip: string): P
 }
 
 /**
- * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row for each
+ * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row
+ * for each
  * of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that the
  * database lost a rotation, and counts as the live one.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
@@ -90,7 +92,8 @@ export function rotateToken(
            expires_at = least(now() + make_interval(secs => caller.ttl_seconds), ends_at),
            ahead_at = case when refresh_tokens.generation < caller.generation then now() else ahead_at end
       from (select *, max(generation) over (partition by session_id) as highest_generation
-              from unnest(${presented.sessionId}::uuid[], ${presented.hash}::bytea[], ${believedGeneration(presented)}::int[],
+              from unnest(${presented.sessionId}::uuid[], ${presented.hash}::bytea[],
+                          ${believedGeneration(presented)}::int[],
                           ${attemptHash}::bytea[], ${successor.generation}::int[], ${successor.hash}::bytea[],
                           ${salt}::bytea[], ${config.refreshTtlSeconds}::int[]) with ordinality
                    as shown (session_id, token_hash, generation, attempt_hash, next_generation, next_hash,

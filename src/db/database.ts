@@ -17,7 +17,8 @@ export interface Database {
   /** The same, and answers its first row. */
   row<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
   /**
-   * The same for a statement that answers many callers at once: each value in it is sent as an array of what its callers
+   * The same for a statement that answers many callers at once: each value in it is sent as an array of what its
+   * callers
    * gave, and each row tells the `place` of its caller in them, as `unnest … with ordinality` counts.
    */
   rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>

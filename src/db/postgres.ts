@@ -9,7 +9,10 @@ import type { Log } from '../models/types.ts'
 import type { Engine, Rows } from './database.ts'
 import { migrate } from './migrations.ts'
 
-/** How long a request waits for a connection, and then for its answer; together less than the 2 s in which a 503 is promised. */
+/**
+ * How long a request waits for a connection, and then for its answer; together less than the 2 s in which a 503 is
+ * promised.
+ */
 export const TIMEOUT_MS = 600
 const MOST_WAITING = 1000
 const START_RETRY_MS = 500
@@ -21,13 +24,15 @@ const LEAST_VERSION = 14
 /** What a system or a server says that may be there soon. */
 const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
 /**
- * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement is
+ * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A
+ * statement is
  * planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every shard.
  */
 const CONNECTION_SETTINGS = `
   select pg_is_in_recovery() as is_in_recovery, set_config('default_transaction_isolation', 'read committed', false),
-         set_config('lock_timeout', '300', false), set_config('plan_cache_mode',
-           case when exists (select from pg_extension where extname = 'citus') then 'auto' else 'force_generic_plan' end, false)`
+         set_config('lock_timeout', '300', false), set_config('plan_cache_mode', case
+           when exists (select from pg_extension where extname = 'citus') then 'auto'
+           else 'force_generic_plan' end, false)`
 
 /**
  * @param timeoutMs how long a statement waits for a connection and for its answer; 0 for as long as it takes
@@ -56,7 +61,10 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     otherTurns.concurrency = Math.max(1, max - reservedTurns.concurrency)
   }
 
-  /** Where the server has no room for another connection, one of ours is waited for, and for a minute no other asked for. */
+  /**
+   * Where the server has no room for another connection, one of ours is waited for, and for a minute no other asked
+   * for.
+   */
   async function connect(isWanted: () => boolean): Promise<pg.PoolClient> {
     for (;;) {
       try {

@@ -5,7 +5,9 @@ import type { Config } from '../config.ts'
 import { AuthError, type Client } from '../models/types.ts'
 import type { User } from '../models/user.ts'
 
-/** `$2a$` and `$2y$` mean the same as `$2b$`. A cost above 16 would keep a thread for long, and nothing could stop it. */
+/**
+ * `$2a$` and `$2y$` mean the same as `$2b$`. A cost above 16 would keep a thread for long, and nothing could stop it.
+ */
 const HASH_FORM = /^\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/
 const IDLE_THREAD_MS = 60_000
 const NICE_INCREMENT = 10
@@ -66,7 +68,8 @@ export function createPasswords(
     hash: (client: Client, password: string) => inTurn(client, () => hash(password)),
 
     /**
-     * Spends as much as one comparison of the current cost, also without a user or on a hash of a lower cost. A disabled
+     * Spends as much as one comparison of the current cost, also without a user or on a hash of a lower cost. A
+     * disabled
      * user has no right password.
      * @returns a new hash too where a right password has one of another cost or form
      */

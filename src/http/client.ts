@@ -8,7 +8,9 @@ import type { Client } from '../models/types.ts'
 import { tell } from './events.ts'
 
 const USER_AGENT_MAX_CHARACTERS = 512
-/** An address as proxies write it: with or without a port (an IPv6 address then in brackets), with or without quotes. */
+/**
+ * An address as proxies write it: with or without a port (an IPv6 address then in brackets), with or without quotes.
+ */
 const ADDRESS_FORM = /^"?(?:\[(?<bracketed>[^\]]+)\]|(?<dotted>[\d.]+))(?::\d+)?"?$/
 const REQUEST_ID_FORM = /^[\w.-]{1,64}$/
 

@@ -5,7 +5,8 @@ import { AuthError } from '../models/types.ts'
 
 /**
  * The refresh token in the cookie, if cookies are how refresh tokens travel, and there is one.
- * @throws {AuthError} AUTH_BAD_REQUEST for two that differ: one may have been set by a neighbouring domain, and which is not told
+ * @throws {AuthError} AUTH_BAD_REQUEST for two that differ: one may have been set by a neighbouring domain, and which
+ *   is not told
  */
 export function readRefreshCookie(request: FastifyRequest, config: Config): string | undefined {
   const { cookie } = request.headers

@@ -34,7 +34,10 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   return reply.code(status).headers(headersFor(request.id)).send({ error: { code, message } })
 }
 
-/** Fastify would close while the rest of too long a body arrives, and the answer would be lost. A server that stops still does. */
+/**
+ * Fastify would close while the rest of too long a body arrives, and the answer would be lost. A server that stops
+ * still does.
+ */
 function keepOpen(reply: FastifyReply): void {
   const asked = reply.raw.getHeader('connection')
   reply.removeHeader('connection')

@@ -38,7 +38,9 @@ export function tell(
   else log[level](line)
 }
 
-/** Writes the first at once; those that follow within a minute are one line at its end, with the details of the last. */
+/**
+ * Writes the first at once; those that follow within a minute are one line at its end, with the details of the last.
+ */
 function atMostOnceAMinute(kind: string, write: (count: number) => void, count = 1): void {
   const earlier = held.get(kind)
   held.set(kind, { count: earlier ? earlier.count + count : 0, write })

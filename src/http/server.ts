@@ -1,4 +1,7 @@
-/** The HTTP server below the framework: how long clients may take, what is answered where there is no request, how it stops. */
+/**
+ * The HTTP server below the framework: how long clients may take, what is answered where there is no request, how it
+ * stops.
+ */
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -70,7 +73,8 @@ export function createHttpServer() {
     open,
     refuse,
     /**
-     * Has `app.close()` wait for what is under way, and not for longer than STOP_TIMEOUT_MS after it has closed the port.
+     * Has `app.close()` wait for what is under way, and not for longer than STOP_TIMEOUT_MS after it has closed the
+     * port.
      * @param delaySeconds for which the port stays open, because others do not know yet
      */
     registerStop(app: FastifyInstance, delaySeconds: number): void {

@@ -21,7 +21,8 @@ type Timed = Pick<Key, 'use' | 'first_use' | 'until'>
 const MISDATED_SECONDS = 24 * 60 * 60
 
 /**
- * @returns the keys in the order of their use, and the database's time. From `until` on, in epoch seconds, a key is neither
+ * @returns the keys in the order of their use, and the database's time. From `until` on, in epoch seconds, a key is
+ *   neither
  *   published nor accepted; Infinity while unknown
  * @throws {StartError} when one does not open
  */

@@ -23,7 +23,8 @@ const UNKNOWN_KID_INTERVAL_MS = 30_000
 const TIMER_MAX_MS = 2 ** 31 - 1
 
 /**
- * Reads the keys and makes those that are missing or due, now and every JWKS cache lifetime, so that no request waits for
+ * Reads the keys and makes those that are missing or due, now and every JWKS cache lifetime, so that no request waits
+ * for
  * it. If that fails later on, `log` is told, and the keys in memory go on serving.
  * @throws {StartError} when they do not open
  */

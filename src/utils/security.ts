@@ -38,7 +38,8 @@ export async function readCredentials(
   return { ...normalize(payload), jti: payload.jti }
 }
 
-/** Remembers the jti of an encrypted body; after the limits have counted, so that strangers cannot have many remembered.
+/**
+ * Remembers the jti of an encrypted body; after the limits have counted, so that strangers cannot have many remembered.
  * @throws {AuthError} AUTH_BAD_REQUEST when it was used before */
 export async function refuseReplay(
   { limits }: { limits: RateLimits },

@@ -36,7 +36,8 @@ export function readRefreshToken(text: string | undefined, macKeys: MacKeys): Re
 }
 
 /**
- * What the successor is derived with, 32 bytes: random, or with an idempotency key always the same for the same request,
+ * What the successor is derived with, 32 bytes: random, or with an idempotency key always the same for the same
+ * request,
  * on every node and even after the database was set back.
  */
 export function rotationSalt(token: RefreshToken, [macKey]: MacKeys, idempotencyKey?: string): Buffer {

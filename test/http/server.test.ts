@@ -1,4 +1,7 @@
-/** Connections that bring no request, or not in time, over real sockets: they are answered, closed, and leave nothing open. */
+/**
+ * Connections that bring no request, or not in time, over real sockets: they are answered, closed, and leave nothing
+ * open.
+ */
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { after, suite, test } from 'node:test'

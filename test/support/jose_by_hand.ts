@@ -1,6 +1,7 @@
 /**
  * Nested tokens and sealed keys with node:crypto alone, written out from RFC 7515 (JWS), 7516 (JWE), 7517 (JWK), 7518
- * (algorithms), 7638 (thumbprints), 5869 (HKDF) and 3394 (key wrap), so that the tests do not trust the library that the
+ * (algorithms), 7638 (thumbprints), 5869 (HKDF) and 3394 (key wrap), so that the tests do not trust the library that
+ * the
  * module uses. Every header and every step is the caller's to choose, also the wrong ones.
  */
 import {

@@ -1,7 +1,9 @@
 /** Worked examples of RFCs, for everything here that does what they describe. */
 import { createPrivateKey, createPublicKey, diffieHellman } from 'node:crypto'
 
-/** RFC 7518, appendix C: the secret that Alice and Bob agree on, and the A128GCM key that Concat KDF derives from it. */
+/**
+ * RFC 7518, appendix C: the secret that Alice and Bob agree on, and the A128GCM key that Concat KDF derives from it.
+ */
 export function agreedByAliceAndBob(): { secret: Buffer; derived: string } {
   const alice = {
     kty: 'EC',

@@ -84,7 +84,9 @@ export interface LocalServer extends Server {
   close(): Promise<void>
 }
 
-/** A server inside this process, closed when the test file ends. The `env` of another starts it on what that one had. */
+/**
+ * A server inside this process, closed when the test file ends. The `env` of another starts it on what that one had.
+ */
 export async function startServer(env: Environment = {}): Promise<LocalServer> {
   const complete = env.AUTH_DATA_DIR ? env : await freshEnvironment(env)
   const app = await buildApp(loadConfig(complete))

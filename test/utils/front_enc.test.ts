@@ -44,7 +44,10 @@ async function asObject(payload: unknown, choices: Choices = {}, jwk = publicKey
   return { kid: jwk.kid, ...HEADER, ...parts, ...(aad !== undefined && { aad }) }
 }
 
-/** WebCrypto refuses a JWK whose `use` it does not know, and RFC 7517 leaves `enc_front` to us, so it gets the numbers. */
+/**
+ * WebCrypto refuses a JWK whose `use` it does not know, and RFC 7517 leaves `enc_front` to us, so it gets the
+ * numbers.
+ */
 function webCryptoKey({ kty, n, e }: Jwk): Promise<CryptoKey> {
   return crypto.subtle.importKey('jwk', { kty, n, e }, { name: 'RSA-OAEP', hash: 'SHA-256' }, false, ['encrypt'])
 }

@@ -1,8 +1,8 @@
 /** What is done with an access token, and again with another one when the first was refused. */
 import { AuthClientError, endsTheSession } from './errors.ts'
-import type { Fetch, Send } from './http.ts'
+import type { Send } from './http.ts'
 import type { CurrentSession } from './session.ts'
-import type { Tokens, User } from './types.ts'
+import type { Fetch, Tokens, User } from './types.ts'
 import type { Vault } from './vault.ts'
 
 interface Parts {

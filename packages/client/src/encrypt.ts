@@ -86,7 +86,8 @@ export function createEncryptor(send: Send) {
   }
 
   /**
-   * Sends the data encrypted. The server tells nobody what was wrong with a payload; an unknown kid is what new keys can
+   * Sends the data encrypted. The server tells nobody what was wrong with a payload; an unknown kid is what new keys
+   * can
    * heal. So after a refusal the keys are fetched past every cache, and if they name another one, it is sent once more.
    */
   async function sendEncrypted(data: object, sendBody: (body: Encrypted) => Promise<Answer>): Promise<Answer> {

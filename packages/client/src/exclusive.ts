@@ -11,7 +11,8 @@ export type Exclusively = <Result>(work: () => Promise<Result>) => Promise<Resul
 const SETTLING_MS = 50
 
 /**
- * Whoever has waited for other tabs for `limitMs` goes ahead without its turn: one that hangs must not hold up the rest.
+ * Whoever has waited for other tabs for `limitMs` goes ahead without its turn: one that hangs must not hold up the
+ * rest.
  * A client by itself waits without limit, as each of its requests has one.
  */
 export function createExclusively({ locks, storage }: Page, name: string, limitMs: number): Exclusively {

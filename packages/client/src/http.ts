@@ -1,8 +1,6 @@
 /** One request to the authentication server, with a time limit, and its answer or a coded error. */
 import { AuthClientError, type AuthErrorCode, aborted } from './errors.ts'
-import type { Tokens } from './types.ts'
-
-export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
+import type { Fetch, Tokens } from './types.ts'
 
 export interface Answer {
   headers: Headers

@@ -32,7 +32,8 @@ export function createRefresh({ session, tabs, vault, store, exclusively, send, 
 
   /**
    * Gets a new access token now; whoever else asks meanwhile, in any tab, gets the same one.
-   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is over,
+   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is
+   *   over,
    *   CLIENT_ABORTED when another has taken its place or a logout came first; any other code leaves it as it is
    */
   return function refresh(): Promise<Tokens> {
@@ -64,7 +65,8 @@ export function createRefresh({ session, tabs, vault, store, exclusively, send, 
   }
 
   /**
-   * Whatever gets lost on the way, the token that the next request carries is the live one or the one just replaced, and
+   * Whatever gets lost on the way, the token that the next request carries is the live one or the one just replaced,
+   * and
    * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
    * gives way to a new one only after the answer, and only if nobody else did that. A cookie needs turns for this: the
    * late answer to whoever went without one sets an older cookie in place of the newer.

@@ -1,7 +1,8 @@
 /** How much time has passed. */
 
 /**
- * Counts milliseconds from now. The monotonic clock stands still while a laptop sleeps, and the wall clock may be set back:
+ * Counts milliseconds from now. The monotonic clock stands still while a laptop sleeps, and the wall clock may be set
+ * back:
  * so the longer of the two counts. What looks old before its time is merely fetched early.
  */
 export function startStopwatch(): () => number {

@@ -1,7 +1,8 @@
 /** What goes in and out of a client. */
 import type { AuthErrorCode } from './errors.ts'
-import type { Fetch } from './http.ts'
 import type { TokenStore } from './vault.ts'
+
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
 
 export interface AuthClientOptions {
   /** Where the endpoints are, without `/auth`: an origin, an origin and a path, or '' for the page's own origin. */

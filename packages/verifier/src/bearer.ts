@@ -1,6 +1,8 @@
 /** Bearer tokens in HTTP requests, and what to answer when one is refused (RFC 6750). */
+
+import type { AccessClaims } from './claims.ts'
 import { VerifierError } from './errors.ts'
-import type { AccessClaims, Verifier } from './verifier.ts'
+import type { Verifier } from './verifier.ts'
 
 /** An HTTP answer, to be sent as JSON. */
 export interface Refusal {

@@ -1,6 +1,7 @@
 /** Verified tokens, by the digest of the token: the token itself is not kept. */
+
+import type { AccessClaims } from './claims.ts'
 import type { Key } from './key_sources.ts'
-import type { AccessClaims } from './verifier.ts'
 
 export interface Verified {
   claims: AccessClaims

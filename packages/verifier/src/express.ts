@@ -1,7 +1,8 @@
 /** Adapter for Express 4 and 5. */
 import type { RequestHandler } from 'express'
 import { authenticate } from './bearer.ts'
-import type { AccessClaims, Verifier } from './verifier.ts'
+import type { AccessClaims } from './claims.ts'
+import type { Verifier } from './verifier.ts'
 
 declare global {
   namespace Express {

@@ -1,7 +1,8 @@
 /** Adapter for Fastify 5. */
 import type { FastifyPluginAsync, preHandlerAsyncHookHandler } from 'fastify'
 import { authenticate } from './bearer.ts'
-import type { AccessClaims, Verifier } from './verifier.ts'
+import type { AccessClaims } from './claims.ts'
+import type { Verifier } from './verifier.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,7 +1,8 @@
 /** Adapter for Hono 4. */
 import type { MiddlewareHandler } from 'hono'
 import { authenticate } from './bearer.ts'
-import type { AccessClaims, Verifier } from './verifier.ts'
+import type { AccessClaims } from './claims.ts'
+import type { Verifier } from './verifier.ts'
 
 /** The middleware of routes that want an access token; sets the variable `claims`. */
 export function requireToken(verifier: Verifier): MiddlewareHandler<{ Variables: { claims: AccessClaims } }> {

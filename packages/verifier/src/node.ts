@@ -1,7 +1,8 @@
 /** Adapter for plain `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { authenticate } from './bearer.ts'
-import type { AccessClaims, Verifier } from './verifier.ts'
+import type { AccessClaims } from './claims.ts'
+import type { Verifier } from './verifier.ts'
 
 /** @returns the claims, or undefined when the request was refused and has been answered */
 export async function requireToken(

@@ -2,27 +2,10 @@
 import { hash } from 'node:crypto'
 import { type CryptoKey, compactDecrypt, errors, type JWK, jwtVerify } from 'jose'
 import { createTokenCache, type Verified } from './cache.ts'
+import type { AccessClaims } from './claims.ts'
 import { VerifierError } from './errors.ts'
 import { createKeySet, type KeySet } from './key_set.ts'
 import { ALGORITHMS, type Key, keysAtUrl, keysInFolder, keysInMemory } from './key_sources.ts'
-
-/** Frozen, since one object answers every request that shows the same token. */
-export interface AccessClaims {
-  /** User id, a UUID. */
-  readonly sub: string
-  /** Session id, a UUID. */
-  readonly sid: string
-  readonly iss: string
-  readonly aud: string
-  /** Epoch seconds. */
-  readonly iat: number
-  /** Epoch seconds. */
-  readonly exp: number
-  /** Token id, a UUID. */
-  readonly jti: string
-  /** What the issuer may add. */
-  readonly [claim: string]: unknown
-}
 
 /** Exactly one of the two. */
 export type DecryptionKeySource =
@@ -66,7 +49,8 @@ const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 /**
- * Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off as any
+ * Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off
+ * as any
  * number. Unused bits at the end of a part still give it a few spellings; each is verified, and remembered, for itself.
  */
 const COMPACT_FORM = /^[\w.-]+$/
