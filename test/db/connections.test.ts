@@ -67,8 +67,8 @@ suite('PostgreSQL', needsPostgres, async () => {
     assert.equal(login.status, 200)
     let token = login.body.refresh_token
     for (let rotation = 1; rotation <= 3; rotation++) {
-      const { status, body } = await refresh(server, token)
-      assert.equal(status, 200)
+      const { status, body } = await untilDone('/auth/token/refresh', { refresh_token: token })
+      assert.equal(status, 200, 'even where a slow machine takes its part of the 0.6 s')
       token = body.refresh_token
     }
   })
