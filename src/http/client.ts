@@ -33,8 +33,9 @@ export function createProxyTrust(proxies: string[]): (address: string | undefine
 
 /** @returns what names a request in the log and in its answer: what a trusted proxy calls it, or else a UUID */
 export function requestIdOf(request: IncomingMessage, isTrusted: (address: string | undefined) => boolean): string {
-  const given = String(request.headers['x-request-id'])
-  return REQUEST_ID_FORM.test(given) && isTrusted(request.socket.remoteAddress) ? given : randomUUID()
+  const { 'x-request-id': given = '' } = request.headers
+  const isTaken = REQUEST_ID_FORM.test(String(given)) && isTrusted(request.socket.remoteAddress)
+  return isTaken ? String(given) : randomUUID()
 }
 
 /** The socket's peer, or whom a trusted proxy names. */

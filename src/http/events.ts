@@ -3,7 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Client, EventDetails, EventName } from '../models/types.ts'
 
 interface EventKind {
-  level: 'debug' | 'info' | 'warn' | 'error'
+  level: 'debug' | 'info' | 'warn'
   /** Whether strangers can make many of it: then it takes at most one line a minute, with a count. */
   isCounted?: boolean
 }

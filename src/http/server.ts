@@ -16,7 +16,6 @@ const OPTIONS = {
   connectionsCheckingInterval: 1000,
   keepAliveTimeout: IDLE_MS,
   requireHostHeader: false, // it is required all the same, but in the contract's error shape
-  shouldUpgradeCallback: () => false, // an Upgrade is an offer (RFC 9110, section 7.8), which we do not take
 }
 /** For which a refused client may read its answer before its connection is closed from both sides. */
 const LINGER_MS = 1000

@@ -8,6 +8,7 @@ import {
   newIdempotencyKey,
   refresh,
   registerSomebody,
+  runSql,
   type Server,
   startServer,
 } from '../support/server.ts'
@@ -85,6 +86,30 @@ suite('with the cookie transport', () => {
     assert.equal((await server.call('POST', '/auth/token/refresh', { headers })).status, 200)
   })
 
+  test('two that differ are refused, whichever comes first, and neither is used', async () => {
+    const [honest, tossed] = [cookieIn(await logIn(server)).value, cookieIn(await logIn(server)).value]
+    for (const path of ['/auth/token/refresh', '/auth/logout'])
+      for (const [one, other] of [
+        [honest, tossed],
+        [tossed, honest],
+        [honest, ''],
+        ['nonsense', honest],
+      ]) {
+        const headers = { cookie: `refresh_token=${one}; theme=dark; refresh_token=${other}` }
+        const answer = await server.call('POST', path, { headers })
+        assertRefused(answer, 400, 'AUTH_BAD_REQUEST')
+        assert.match(answer.body.error.message, /\brefresh_token\b/)
+        assert.equal(answer.headers.get('set-cookie'), null)
+      }
+    for (const token of [honest, tossed]) assert.equal((await withCookie('/auth/token/refresh', token)).status, 200)
+  })
+
+  test('two that are equal are one', async () => {
+    const { value } = cookieIn(await logIn(server))
+    const headers = { cookie: `refresh_token=${value}; refresh_token=${value}` }
+    assert.equal((await server.call('POST', '/auth/token/refresh', { headers })).status, 200)
+  })
+
   test('logging out clears the cookie and ends the session, twice if need be', async () => {
     const login = await logIn(server)
     const { value, attributes } = cookieIn(login)
@@ -103,6 +128,75 @@ suite('with the cookie transport', () => {
     for (const path of ['/auth/token/refresh', '/auth/logout'])
       assertRefused(await server.call('POST', path), 401, 'AUTH_REFRESH_NOT_FOUND')
   })
+})
+
+suite('a cookie that is worth nothing any more is cleared', () => {
+  const assertCleared = (answer: Answer, login: Answer) => {
+    const cleared = cookieIn(answer)
+    assert.equal(cleared.value, '')
+    assert.deepEqual(cleared.attributes, cookieIn(login).attributes.with(1, 'Max-Age=0'))
+  }
+
+  for (const path of ['/auth/token/refresh', '/auth/logout'])
+    for (const [what, token] of [
+      ['cannot be a token', 'nonsense'],
+      ['is no token', 'a'.repeat(64)],
+    ] as const)
+      test(`by ${path}, when it ${what}`, async () => {
+        const answer = await withCookie(path, token)
+        assertRefused(answer, 401, 'AUTH_REFRESH_NOT_FOUND')
+        assertCleared(answer, await logIn(server))
+      })
+
+  test('by a refresh, when its session is revoked, or was by that very refresh', async () => {
+    const login = await logIn(server)
+    const { value } = cookieIn(login)
+    const { value: next } = cookieIn(await withCookie('/auth/token/refresh', value))
+    for (const token of [value, next]) {
+      const answer = await withCookie('/auth/token/refresh', token)
+      assertRefused(answer, 401, 'AUTH_TOKEN_REVOKED')
+      assertCleared(answer, login)
+    }
+  })
+
+  test('by a refresh, when it has expired', async () => {
+    const other = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie' })
+    const login = await logIn(other)
+    await runSql(other.env, 'update refresh_tokens set expires_at = now()')
+    const answer = await withCookie('/auth/token/refresh', cookieIn(login).value, {}, other)
+    assertRefused(answer, 401, 'AUTH_TOKEN_EXPIRED')
+    assertCleared(answer, login)
+  })
+
+  test('and no other: not for a token in the body, and not by an answer that may be another later', async () => {
+    const inBody = await refresh(server, 'a'.repeat(64))
+    assertRefused(inBody, 401, 'AUTH_REFRESH_NOT_FOUND')
+    const badKey = await withCookie('/auth/token/refresh', 'a'.repeat(64), { headers: { 'idempotency-key': 'short' } })
+    assertRefused(badKey, 400, 'AUTH_BAD_REQUEST')
+    for (const answer of [inBody, badKey]) assert.equal(answer.headers.get('set-cookie'), null)
+  })
+})
+
+suite('the name and path of the cookie', () => {
+  for (const [name, path] of [
+    ['__Host-session', '/'],
+    ['__Secure-session', '/api/auth'],
+    ['my.refresh', '/auth'],
+  ] as const)
+    test(`may be ${name} and ${path}`, async () => {
+      const other = await startServer({
+        AUTH_REFRESH_TRANSPORT: 'cookie',
+        AUTH_COOKIE_NAME: name,
+        AUTH_COOKIE_PATH: path,
+      })
+      const login = cookieIn(await logIn(other), name)
+      assert.ok(login.attributes.includes(`Path=${path}`), login.attributes.join())
+      const headers = { cookie: `refresh_token=${'a'.repeat(64)}; ${name}=${login.value}` }
+      const next = cookieIn(await other.call('POST', '/auth/token/refresh', { headers }), name)
+      assert.deepEqual(next.attributes, login.attributes)
+      const logout = await other.call('POST', '/auth/logout', { headers: { cookie: `${name}=${next.value}` } })
+      assert.deepEqual(cookieIn(logout, name), { value: '', attributes: login.attributes.with(1, 'Max-Age=0') })
+    })
 })
 
 suite('the attributes of the cookie', () => {
@@ -186,11 +280,62 @@ suite('a request that carries the cookie', () => {
       assert.equal((await withCookie('/auth/token/refresh', value)).status, 200)
     })
 
+  for (const [origin, host, protocol] of [
+    ['https://app.example.com', 'app.example.com:443', 'https'],
+    ['http://app.example.com', 'app.example.com:80', 'http'],
+    ['https://app.example.com', 'App.Example.com', 'https'],
+    ['https://app.example.com:8443', 'app.example.com:8443', 'https'],
+    ['https://[2001:db8::1]', '[2001:DB8::1]:443', 'https'],
+  ] as const)
+    test(`from ${origin} is from our own origin, when that is ${protocol} and the host ${host}`, async () => {
+      const proxied = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie', AUTH_TRUST_PROXY: '127.0.0.1' })
+      const { value } = cookieIn(await logIn(proxied))
+      const there = { 'x-forwarded-host': host, 'x-forwarded-proto': protocol }
+      const foreign = { ...there, origin: origin.replace('http', 'xhttp') }
+      assertRefused(
+        await withCookie('/auth/token/refresh', value, { headers: foreign }, proxied),
+        403,
+        'AUTH_FORBIDDEN',
+      )
+      const answer = await withCookie('/auth/token/refresh', value, { headers: { ...there, origin } }, proxied)
+      assert.equal(answer.status, 200)
+    })
+
   test('is what the rule is about: with the token in the body alone any origin is served', async () => {
     const { value } = cookieIn(await logIn(server))
     const headers = sentFrom('https://evil.example', 'cross-site')
     const answer = await server.call('POST', '/auth/token/refresh', { body: { refresh_token: value }, headers })
     assert.equal(answer.status, 200)
+  })
+})
+
+suite('logging in where cookies are set', () => {
+  test('is refused to a foreign origin before anything is looked at, as its cookie would be of no use', async () => {
+    const limited = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie', AUTH_RATE_LIMIT_LOGIN: '1' })
+    const body = await registerSomebody(limited)
+    for (const wrong of [body, { ...body, password: 'wrong' }, 'not json'])
+      for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
+        const answer = await limited.call('POST', '/auth/login', { body: wrong, headers })
+        assertRefused(answer, 403, 'AUTH_FORBIDDEN')
+        assert.equal(answer.headers.get('set-cookie'), null)
+      }
+    const headers = { origin: limited.url }
+    assert.equal((await limited.call('POST', '/auth/login', { body, headers })).status, 200, 'nothing was counted')
+  })
+
+  test('is open to our own origin and the listed ones, and to who is no browser', async () => {
+    for (const headers of [sentFrom(server.url, 'same-origin'), sentFrom(LISTED, 'cross-site'), {}])
+      assert.equal(
+        (await server.call('POST', '/auth/login', { body: await registerSomebody(server), headers })).status,
+        200,
+      )
+  })
+
+  test('is not refused where tokens travel in the body', async () => {
+    const inBody = await startServer()
+    const headers = sentFrom('https://evil.example', 'cross-site')
+    const body = await registerSomebody(inBody)
+    assert.equal((await inBody.call('POST', '/auth/login', { body, headers })).status, 200)
   })
 })
 
@@ -214,12 +359,12 @@ function sentFrom(origin: string | undefined, site: string | undefined): Record<
 }
 
 /** The one cookie that an answer sets, its attributes in order. */
-function cookieIn({ headers }: Answer): { value: string; attributes: string[] } {
+function cookieIn({ headers }: Answer, expectedName = 'refresh_token'): { value: string; attributes: string[] } {
   const cookies = headers.getSetCookie()
   assert.equal(cookies.length, 1)
   const [pair = '', ...attributes] = (cookies[0] as string).split('; ')
   const [name, value = ''] = pair.split('=')
-  assert.equal(name, 'refresh_token')
+  assert.equal(name, expectedName)
   return { value, attributes: attributes.sort() }
 }
 

@@ -4,10 +4,11 @@ import { suite, test } from 'node:test'
 import { assertRefused, assertSecurityHeaders } from '../support/answers.ts'
 import { type Answer, newCredentials, startServer } from '../support/server.ts'
 
-const LISTED = ['https://app.example.com', 'http://localhost:5173']
+const LISTED = ['https://app.example.com', 'http://localhost:5173', 'capacitor://localhost']
+const DAY_SECONDS = 24 * 60 * 60
 const PATHS = ['/auth/register', '/auth/login', '/auth/token/refresh', '/auth/logout', '/auth/me']
 const closed = await startServer()
-const open = await startServer({ AUTH_CORS_ORIGINS: ` ${LISTED[0]} ,${LISTED[1]}` })
+const open = await startServer({ AUTH_CORS_ORIGINS: LISTED.join(' , ') })
 
 suite('without a list of origins', () => {
   test('no answer lets a page read it, and a preflight is refused', async () => {
@@ -25,7 +26,8 @@ suite('with a list of origins', () => {
       for (const path of PATHS) {
         const answer = await preflight(open, path, origin)
         assert.equal(answer.status, 204)
-        const { 'access-control-max-age': _, ...headers } = corsHeaders(answer)
+        const { 'access-control-max-age': seconds, ...headers } = corsHeaders(answer)
+        assert.equal(seconds, String(DAY_SECONDS))
         assert.deepEqual(lists(headers), {
           'access-control-allow-origin': [origin],
           'access-control-allow-credentials': ['true'],
@@ -49,13 +51,18 @@ suite('with a list of origins', () => {
       await open.call('POST', '/auth/login', { body: 'not json', headers: { origin } }),
       await open.call('GET', '/auth/me', { headers: { origin } }),
       await open.call('GET', '/.well-known/jwks.json', { headers: { origin } }),
+      await open.call('GET', '/nowhere', { headers: { origin } }),
+      await open.call('POST', '/auth/me', { body, headers: { origin } }),
+      await open.call('POST', '/auth/login', { body: 'text', headers: { origin, 'content-type': 'text/plain' } }),
+      await open.call('POST', '/auth/login', { body: 'x'.repeat(20_000), headers: { origin } }),
     ]
     assert.deepEqual(
       answers.map(({ status }) => status),
-      [201, 409, 401, 400, 401, 200],
+      [201, 409, 401, 400, 401, 200, 404, 405, 415, 413],
     )
     for (const answer of answers) {
       assert.equal(answer.headers.get('access-control-allow-origin'), origin)
+      assert.match(answer.headers.get('access-control-expose-headers') ?? '', /\bRetry-After\b/)
       assert.equal(answer.headers.get('access-control-allow-credentials'), 'true')
       assert.match(answer.headers.get('vary') ?? '', /\bOrigin\b/i)
     }
@@ -70,6 +77,9 @@ suite('with a list of origins', () => {
     'http://app.example.com',
     'http://localhost',
     'https://appXexample.com',
+    'capacitor://localhost.evil',
+    'tauri://localhost',
+    'https://localhost',
     'null',
     '*',
   ])
@@ -87,6 +97,17 @@ suite('with a list of origins', () => {
           'no cache may give it the answer of another origin',
         )
       }
+    })
+
+  for (const [listed, origin] of [
+    ['https://App.Example.com:443', 'https://app.example.com'],
+    ['http://app.example.com:80', 'http://app.example.com'],
+    ['Capacitor://LocalHost', 'capacitor://localhost'],
+  ] as const)
+    test(`a page on ${origin} is the one that is listed as ${listed}`, async () => {
+      const other = await startServer({ AUTH_CORS_ORIGINS: listed })
+      const answer = await other.call('GET', '/auth/me', { headers: { origin } })
+      assert.equal(answer.headers.get('access-control-allow-origin'), origin)
     })
 
   test('a preflight for a path that does not exist answers 404', async () => {

@@ -194,6 +194,22 @@ suite('a body', () => {
       for (const path of POSTS) assertRefused(await post(path, text), 400, 'AUTH_BAD_REQUEST')
     })
 
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data', 'json', ';', ''])
+    test(`of no bytes is none, also of the type "${type}"`, async () => {
+      for (const [path, status, code] of [
+        [REFRESH, 401, 'AUTH_REFRESH_NOT_FOUND'],
+        [LOGOUT, 401, 'AUTH_REFRESH_NOT_FOUND'],
+        [LOGIN, 400, 'AUTH_BAD_REQUEST'],
+      ] as const)
+        for (const [length, end] of [
+          ['Content-Length: 0', ''],
+          ['Transfer-Encoding: chunked', '0\r\n\r\n'],
+        ]) {
+          const head = rawHead(path, `Content-Type: ${type}\r\n${length}`)
+          assertRefused(await sendBytes(head + end), status, code)
+        }
+    })
+
   test('that is empty answers 400 where one is wanted, and is no refresh token elsewhere', async () => {
     for (const body of [undefined, '', 'null'])
       for (const path of [LOGIN, REGISTER]) assertRefused(await post(path, body), 400, 'AUTH_BAD_REQUEST')
@@ -287,6 +303,17 @@ suite('bytes on the wire', () => {
   for (const [what, status, bytes] of [
     ['a URL that cannot be decoded', 400, 'GET /auth/%zz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
     ['a URL that is not UTF-8', 400, 'GET /%ff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
+    ['two Hosts', 400, 'GET /auth/me HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n'],
+    ['the same Host twice', 400, 'GET /auth/me HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n'],
+    ['two Hosts in HTTP/1.0', 400, 'GET /auth/me HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n'],
+    ...['', 'a b', 'ada@a', 'a/b', 'a:b', 'a:80:80', '[::1', '::1', 'http://a', 'a?b'].map(
+      (host) =>
+        [`the Host "${host}"`, 400, `GET /auth/me HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`] as const,
+    ),
+    ...['a', 'A.example.', 'a_b:80', '127.0.0.1:3000', '[::1]', '[2001:db8::1]:443'].map(
+      (host) =>
+        [`the Host "${host}"`, 401, `GET /auth/me HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`] as const,
+    ),
     ['HTTP/1.1 without Host', 400, 'GET /auth/me HTTP/1.1\r\nConnection: close\r\n\r\n'],
     ['HTTP/1.0 without Host and without a token', 401, 'GET /auth/me HTTP/1.0\r\n\r\n'],
     ['the beginning of a TLS handshake', 400, Buffer.from('16030100c8010000c40303', 'hex')],

