@@ -401,11 +401,12 @@ suite('errors', () => {
     assert.ok(await client.getAccessToken(), 'a failed login leaves the session alone')
     const strict = await startServer({ AUTH_RATE_LIMIT_LOGIN: '1' })
     const limited = openClient({ baseUrl: strict.url })
-    await registerAndLogIn(limited).then(({ credentials }) =>
-      assert.rejects(limited.login(credentials), (error: AuthClientError) => {
-        assert.ok(Number(error.retryAfterSeconds) > 0)
-        return fails('AUTH_RATE_LIMIT', { status: 429 })(error)
-      }),
-    )
+    const { credentials: theirs } = await registerAndLogIn(limited)
+    const guess = { ...theirs, password: 'wrong horse 1' }
+    await assert.rejects(limited.login(guess), fails('AUTH_INVALID_CREDENTIALS', { status: 401 }))
+    await assert.rejects(limited.login(guess), (error: AuthClientError) => {
+      assert.ok(Number(error.retryAfterSeconds) > 0)
+      return fails('AUTH_RATE_LIMIT', { status: 429 })(error)
+    })
   })
 })

@@ -7,7 +7,7 @@ import type { AuthClientOptions } from '../../src/types.ts'
 import type { TokenStore } from '../../src/vault.ts'
 
 /** Quick repetitions; answers come within a second or never. */
-const QUICK = { retryDelaySeconds: 0.005, requestTimeoutSeconds: 1 }
+const QUICK = { retryDelaySeconds: 0.005, requestTimeoutSeconds: 3 }
 
 export type Locks = 'Web Locks' | 'leases' | 'no locks'
 
