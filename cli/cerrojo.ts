@@ -20,8 +20,8 @@ Reads the same environment, and file .env, as the server.
   keys rekey                seal all keys anew, with AUTH_KEYS_SECRET; opens them with AUTH_KEYS_SECRET_PREVIOUS too
   keys reset --yes          delete all keys, when their secret is lost for good: access tokens die, sessions live
   migrate                   bring the database's schema up to date, as a start does
-  purge                     delete sessions that expired long ago
-      --days <n>            that many days ago at least (30)
+  purge                     delete sessions that ended long ago
+      --days <n>            that many days ago at least (AUTH_PURGE_AFTER_DAYS, or 30)
   doctor                    check keys, clock, database and settings; exit code 1 if something is broken
 
   --json                    for keys list and doctor: JSON instead of a table

@@ -5,7 +5,7 @@ import { SETTINGS, type Setting } from '../src/settings.ts'
 const EXAMPLE = new URL('../.env.example', import.meta.url)
 const README = new URL('../README.md', import.meta.url)
 const HEAD = `# Every variable with its default. Copy this file to .env and change what you need; an empty value, like a missing
-# line, means the default.
+# line, means the default. Those without one stand behind a #.
 `
 const MARKS = /(<!-- settings -->\n)[\s\S]*(<!-- end of settings -->)/
 
@@ -16,7 +16,8 @@ export function writeExample(): string {
   const lines = settings.map((setting) => {
     const isOfMachine = setting.defaultInWords && !/^\d+$/.test(setting.defaultInWords)
     const about = isOfMachine ? `${setting.about}; unset: ${setting.defaultInWords}` : setting.about
-    return `# ${about}\n${setting.name}=${isOfMachine ? '' : defaultOf(setting)}\n`
+    const value = isOfMachine ? '' : defaultOf(setting)
+    return `# ${about}\n${value === '' ? '#' : ''}${setting.name}=${value}\n`
   })
   return [HEAD, ...lines].join('\n')
 }

@@ -46,7 +46,7 @@ export function loadConfig(env: Environment) {
       const text = readFileSync(path, 'utf8').trim()
       if (Value.Check(setting.schema, text)) return text
     } catch {} // told below, like a file with something else in it
-    problems.push(`${setting.name}_FILE must be a readable file with a text ${setting.wanted}, but is "${path}"`)
+    problems.push(`${setting.name}_FILE must be a readable file with ${setting.wanted}, but is "${path}"`)
     return undefined
   }
 

@@ -7,6 +7,7 @@ import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
 import { type Config, findStrangeVariables, loadConfig, loadEnvironment, StartError } from './config.ts'
 import { openDatabase } from './db/connection.ts'
+import { startDailyPurge } from './db/purge.ts'
 import { createPasswords } from './hashing/passwords.ts'
 import { createProxyTrust, requestIdOf } from './http/client.ts'
 import { answerError } from './http/errors.ts'
@@ -56,7 +57,9 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     throw error
   })
   httpServer.registerStop(app, config.shutdownDelaySeconds)
+  const stopPurge = startDailyPurge(config, database, app.log)
   app.addHook('onClose', async () => {
+    await stopPurge()
     await keys.close()
     await database.close()
   })

@@ -20,7 +20,7 @@ export const SETTINGS = {
   databaseUrl: secret(
     'DATABASE_URL',
     Type.Refine(Type.String(), isDatabaseUrl),
-    'like postgres://user:password@host:5432/name, with / ? # % @ and blanks in it as %2F %3F %23 %25 %40 %20',
+    'an address like postgres://user:password@host/name, with / ? # % @ and blanks in it as %2F %3F %23 %25 %40 %20',
     'a PostgreSQL, 14 or newer, as postgres://user:password@host:5432/name; unset: the embedded database',
   ),
   databaseUrlFile: file('DATABASE_URL_FILE', 'DATABASE_URL, and is read again for each new connection'),

@@ -21,7 +21,7 @@ suite('the documents', () => {
     assert.equal(await read('.env.example'), writeExample(), 'run: npm run settings')
     assert.equal(await read('README.md'), writeReadme(await read('README.md')), 'run: npm run settings')
     for (const { name } of Object.values(SETTINGS)) {
-      assert.match(await read('.env.example'), new RegExp(`^${name}=`, 'm'))
+      assert.match(await read('.env.example'), new RegExp(`^#?${name}=`, 'm'))
       assert.ok((await read('README.md')).includes(`| \`${name}\` |`), name)
     }
   })

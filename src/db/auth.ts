@@ -117,7 +117,8 @@ export function findPresentedSession(
   wasUnanswered: boolean,
 ) {
   return db.row<PresentedSession>`
-    select refresh_tokens.id, user_id, rotation_salt, extract(epoch from expires_at - now())::int as expires_in_seconds,
+    select refresh_tokens.id, user_id, token_hash, rotation_salt,
+           extract(epoch from expires_at - now())::int as expires_in_seconds,
            floor(extract(epoch from ends_at - now()))::int as ends_in_seconds,
            case when revoked_at is not null or disabled_at is not null then 'revoked'
                 when expires_at <= now() then 'expired'

@@ -106,6 +106,8 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     return promise
   }
 
+  const first = await connect(() => true) // far away it takes longer than anybody waits
+  first.release()
   return {
     isEmbedded: false,
     run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),

@@ -33,6 +33,7 @@ export interface PresentedSession extends Session {
    * idempotency key of that rotation, `repeated_in_grace` the same soon enough, or after a 503; `reused` is every other
    * that is not live. */
   standing: 'revoked' | 'expired' | 'live' | 'repeated_by_key' | 'repeated_in_grace' | 'reused'
-  /** 32 bytes; what the live token was derived with. */
+  /** SHA-256 of the live token, and the 32 bytes that it was derived with. */
+  token_hash: Buffer
   rotation_salt: Buffer
 }

@@ -113,9 +113,13 @@ export async function refresh(
     case 'live':
       throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
     case 'repeated_by_key':
-    case 'repeated_in_grace':
+    case 'repeated_in_grace': {
+      const { token_hash, rotation_salt } = session
+      const successor = refreshTokens.deriveAgain(presented, rotation_salt, Buffer.from(token_hash), macKeys)
+      if (!successor) break // the keys were reset since, so nobody can repeat it
       client.tell('token.refresh.repeated', { ...who, reason: session.standing.replace(/.*_/, '') })
-      return issueTokens(context, session, refreshTokens.deriveSuccessor(presented, session.rotation_salt, macKeys))
+      return issueTokens(context, session, successor)
+    }
     case 'reused':
       await db.revokeSession(database, session.id)
       client.tell('token.refresh.reuse_detected', who)

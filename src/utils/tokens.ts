@@ -51,6 +51,16 @@ export function deriveSuccessor({ bytes, generation }: RefreshToken, salt: Buffe
   return assemble(bytes.subarray(0, FAMILY_BYTES), generation + 1, secret, macKey)
 }
 
+/**
+ * Derives the live token once more, which may have been made under an older MAC key than the one in use by now.
+ * @param liveHash SHA-256 of the live token
+ * @returns undefined when that MAC key is gone
+ */
+export function deriveAgain(token: RefreshToken, salt: Buffer, liveHash: Buffer, macKeys: MacKeys) {
+  const candidates = macKeys.map((macKey) => deriveSuccessor(token, salt, [macKey]))
+  return candidates.find(({ hash }) => hash.equals(liveHash))
+}
+
 /** Tokens whose rotation was answered 503, so that nobody got their successor; each by its hash, for a minute. */
 export function createUnanswered() {
   const hashes = new LRUCache<string, true>({ max: 10_000, ttl: 60_000 })

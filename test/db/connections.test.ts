@@ -67,8 +67,8 @@ suite('PostgreSQL', needsPostgres, async () => {
     assert.equal(login.status, 200)
     let token = login.body.refresh_token
     for (let rotation = 1; rotation <= 3; rotation++) {
-      const { status, body } = await refresh(server, token)
-      assert.equal(status, 200)
+      const { status, body } = await untilDone('/auth/token/refresh', { refresh_token: token })
+      assert.equal(status, 200, 'even where a slow machine takes its part of the 0.6 s')
       token = body.refresh_token
     }
   })
@@ -196,20 +196,15 @@ suite('a PostgreSQL of its own', needsPostgres, () => {
   test('that starts later than the module is waited for', async () => {
     const { cluster, env } = await ownCluster()
     await cluster.stop('SIGINT')
-    const starting = startProcess(env)
-    await assertStillStarting(starting)
+    let output = ''
+    const starting = startProcess(env, undefined, (printed) => {
+      output = printed
+    })
+    await until('the module to wait', () => /cannot be used.*waiting up to 60 s/.test(output))
     await cluster.start()
     const server = await starting
-    assert.match(server.output(), /cannot be used.*waiting up to 60 s/)
     assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
   })
-
-  /** Node itself takes a moment to start, and the first attempt is made by then. */
-  async function assertStillStarting(starting: Promise<unknown>): Promise<void> {
-    const { promise: later, resolve } = Promise.withResolvers<string>()
-    setTimeout(resolve, 2000, 'still starting')
-    assert.equal(await Promise.race([starting, later]), 'still starting')
-  }
 
   test('in recovery is answered 503, and serves again when it is promoted', async () => {
     const { cluster, env } = await ownCluster()

@@ -103,7 +103,11 @@ export async function startServer(env: Environment = {}): Promise<LocalServer> {
 }
 
 /** The module as a program of its own, for tests that end it, or of another user's. */
-export async function startProcess(env: Environment, user?: { uid: number; gid: number }): Promise<RunningProcess> {
+export async function startProcess(
+  env: Environment,
+  user?: { uid: number; gid: number },
+  onOutput: (output: string) => void = () => {},
+): Promise<RunningProcess> {
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/main.ts')], {
     ...user,
     env: { PATH: process.env.PATH, ...env },
@@ -115,6 +119,7 @@ export async function startProcess(env: Environment, user?: { uid: number; gid: 
   const url = await new Promise<string>((resolve, reject) => {
     const collect = (chunk: Buffer) => {
       output += chunk
+      onOutput(output)
       const listening = /listens on (http:\S+)/.exec(output)?.[1]
       if (listening) resolve(listening)
     }

@@ -4,7 +4,13 @@ import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { RefreshToken } from '../../src/models/refresh_token.ts'
-import { createRefreshToken, deriveSuccessor, readRefreshToken, rotationSalt } from '../../src/utils/tokens.ts'
+import {
+  createRefreshToken,
+  deriveAgain,
+  deriveSuccessor,
+  readRefreshToken,
+  rotationSalt,
+} from '../../src/utils/tokens.ts'
 
 const [macKey, olderMacKey, strangeMacKey] = [randomBytes(32), randomBytes(32), randomBytes(32)]
 const read = (bytes: Buffer) => readRefreshToken(bytes.toString('base64url'), [macKey, olderMacKey])
@@ -57,6 +63,13 @@ suite('a successor', () => {
     const secret = createHmac('sha256', token.bytes).update(salt).digest().subarray(0, 16)
     assert.deepEqual(successor.bytes.subarray(20, 36), secret)
     assert.deepEqual(read(successor.bytes), successor)
+  })
+
+  test('is derived again after the MAC key has changed, as long as the old one is accepted', () => {
+    const salt = randomBytes(32)
+    const successor = deriveSuccessor(token, salt, [olderMacKey])
+    assert.deepEqual(deriveAgain(token, salt, successor.hash, [macKey, olderMacKey]), successor)
+    assert.equal(deriveAgain(token, salt, successor.hash, [macKey]), undefined)
   })
 
   test('is derived by chance without an idempotency key, and with one by the key alone', () => {
