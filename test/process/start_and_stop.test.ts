@@ -207,22 +207,6 @@ suite('a stop', { concurrency: true }, () => {
   })
 })
 
-test('a request that was sent before the signal is answered, though the program was not there to read it', async () => {
-  const server = await startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '8' }))
-  const request = rawPost('/auth/login', await registerSomebody(server))
-  const connections = await Promise.all(Array.from({ length: 10 }, () => connectTo(server.url)))
-  server.process.kill('SIGSTOP')
-  for (const { send } of connections) send(request)
-  connections.push(...(await Promise.all(Array.from({ length: 10 }, () => connectTo(server.url, request)))))
-  const ended = server.end('SIGTERM')
-  server.process.kill('SIGCONT')
-  assert.deepEqual(await ended, { code: 0 })
-  assert.deepEqual(
-    connections.map(({ received }) => answersIn(received())[0]?.status),
-    connections.map(() => 200),
-  )
-})
-
 suite('a data folder', () => {
   test('serves one process; a second is told which one, in one line', async () => {
     const first = await startProcess(await onEmbedded())
