@@ -6,7 +6,7 @@ import pg from 'pg'
 import type { Config } from '../../src/config.ts'
 import * as statements from '../../src/db/auth.ts'
 import type { Database } from '../../src/db/database.ts'
-import { firstToken } from '../generator/sessions.ts'
+import type { RefreshToken } from '../../src/models/refresh_token.ts'
 
 export type Part = 'rotate' | 'rotateTogether' | 'select' | 'selectTogether' | 'issue' | 'verify' | 'compare'
 
@@ -78,26 +78,29 @@ export const parts: Record<Part, () => Promise<() => Promise<unknown>>> = {
 
 /** The module's own statement, taken from it, for so many sessions of the table at once, in turns. */
 async function rotateFor(callers: number) {
-  const sessions = Array.from({ length: Number(process.env.SESSIONS) }, (_, number) => {
-    const token = Buffer.from(firstToken(number), 'base64url')
-    return { family: sha256(token.subarray(0, 16)), token: sha256(token), attempt: null }
-  })
-  const { rows } = await pool.query('select family_hash, token_hash from refresh_tokens')
-  const live = new Map(rows.map((row) => [row.family_hash.toString('hex'), row.token_hash]))
-  for (const session of sessions) session.token = live.get(session.family.toString('hex'))
+  const { rows } = await pool.query('select id, token_hash, generation from refresh_tokens limit $1', [
+    Number(process.env.SESSIONS),
+  ])
+  const sessions = rows.map(({ id, token_hash, generation }) => tokenOf(id, token_hash, generation))
   const salt = randomBytes(32)
-  const config = { refreshTtlSeconds: 1_209_600, sessionMaxSeconds: 7_776_000 } as Config
+  const config = { refreshTtlSeconds: 1_209_600 } as Config
   let turn = 0
   return () => {
     const asked = Array.from({ length: callers }, () => {
-      const session = sessions[turn++ % sessions.length] as (typeof sessions)[number]
-      const successor = randomBytes(32)
-      const statement = captured((db) => statements.rotateToken(db, config, session, { hash: successor, salt }))
-      session.token = successor
-      return statement
+      const place = turn++ % sessions.length
+      const { sessionId, generation, ...live } = sessions[place] as RefreshToken
+      const successor = tokenOf(sessionId, randomBytes(32), generation + 1)
+      const presented = { ...live, sessionId, generation }
+      sessions[place] = successor
+      return captured((db) => statements.rotateToken(db, config, presented, null, successor, salt))
     })
     return runTogether('rotate', asked)
   }
+}
+
+/** A token as far as the statement knows it. */
+function tokenOf(sessionId: string, hash: Buffer, generation: number): RefreshToken {
+  return { bytes: hash, sessionId, hash, generation, isOurs: true }
 }
 
 async function selectFor(callers: number) {
@@ -128,10 +131,6 @@ function captured(call: (db: Database) => unknown): Statement {
   const rowInBatch = (texts: TemplateStringsArray, ...values: unknown[]) => {
     statement = { text: texts.reduce((before, after, index) => `${before}$${index}${after}`), values }
   }
-  call({ rowInBatch } as unknown as Database)
+  call({ rowInBatch, reservedRowInBatch: rowInBatch } as unknown as Database)
   return statement
-}
-
-function sha256(content: Buffer): Buffer {
-  return createHash('sha256').update(content).digest()
 }

@@ -8,7 +8,7 @@ import pg from 'pg'
 import { type Cluster, startCluster } from '../../test/support/cluster.ts'
 import type { Load, LoadResult } from '../generator/load.ts'
 import { emailOf, PASSWORD } from '../generator/operations.ts'
-import { FIRST_FAMILY_SQL, FIRST_TOKEN_SQL } from '../generator/sessions.ts'
+import { FIRST_TOKEN_SQL, SESSION_ID_SQL } from '../generator/sessions.ts'
 import type { Work, WorkResult } from '../references/work.ts'
 import { type ServerProcess, startServer, startWorker, type Worker } from './children.ts'
 import { processorMicroseconds } from './processor.ts'
@@ -74,12 +74,12 @@ export async function openStage(isQuick: boolean) {
   }
 }
 
-/** What `npm start` starts, without the time that npm takes. */
+/** What `npm start` starts, without the time that npm and the launcher take. */
 export function startArguments(): string[] {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   return scripts.start
     .split(' ')
-    .slice(1)
+    .slice(2)
     .map((word: string) => (word.endsWith('.ts') ? join(ROOT, word) : word))
 }
 
@@ -90,6 +90,7 @@ export function moduleEnvironment(databaseUrl: string, keysSecret: string): Reco
     PORT: '0',
     AUTH_BCRYPT_ROUNDS: String(BCRYPT_ROUNDS),
     AUTH_RATE_LIMIT_LOGIN: '0',
+    AUTH_RATE_LIMIT_ACCOUNT: '0',
     AUTH_RATE_LIMIT_REGISTER: '0',
     AUTH_RATE_LIMIT_REFRESH: '0',
     AUTH_RATE_LIMIT_FAILURES: '0',
@@ -148,10 +149,10 @@ export async function fillTables(databaseUrl: string, sessions: number): Promise
   for (const { drop } of [...constraints, ...indexes]) await client.query(drop)
   await client.query(
     `with people as (select id, row_number() over () - 1 as position from users)
-     insert into refresh_tokens (user_id, family_hash, token_hash, user_agent, ip, expires_at)
-     select people.id, sha256(${FIRST_FAMILY_SQL}), sha256(${FIRST_TOKEN_SQL}),
+     insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
+     select ${SESSION_ID_SQL}, people.id, sha256(${FIRST_TOKEN_SQL}),
             'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '127.0.0.1',
-            now() + interval '14 days'
+            now() + interval '14 days', now() + interval '90 days'
        from generate_series(0, ${sessions - 1}) number join people on people.position = number % ${users}`,
   )
   for (const { create } of [...constraints, ...indexes]) await client.query(create)

@@ -127,22 +127,24 @@ async def register(credentials: Credentials) -> User:
 
 @app.post("/auth/login")
 async def login(credentials: Credentials, request: Request) -> Tokens:
-    user = await fetch_one("select id, password_hash from users where email = %s::citext", (credentials.email,))
+    user = await fetch_one("select id, password_hash from users where email = %s", (credentials.email,))
     password_hash = user["password_hash"].encode() if user else stranger_hash
     matches = await in_thread(bcrypt.checkpw, credentials.password.encode(), password_hash)
     if user is None or not matches:
         raise AuthError(401, "AUTH_INVALID_CREDENTIALS", "The email or the password is wrong")
     token = secrets.token_bytes(TOKEN_BYTES)
     session = await fetch_one(
-        """insert into refresh_tokens (user_id, family_hash, token_hash, user_agent, ip, expires_at)
-           values (%s, %s, %s, %s, %s, now() + make_interval(secs => %s)) returning id, user_id""",
+        """insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
+           values (%s, %s, %s, %s, %s, now() + make_interval(secs => %s), now() + make_interval(secs => %s))
+           returning id, user_id""",
         (
+            session_id_of(token),
             user["id"],
-            sha256(token[:FAMILY_BYTES]),
             sha256(token),
             request.headers.get("user-agent"),
             request.client.host if request.client else None,
             REFRESH_TTL_SECONDS,
+            SESSION_MAX_SECONDS,
         ),
     )
     assert session is not None
@@ -154,21 +156,21 @@ async def refresh(body: RefreshRequest) -> Tokens:
     presented = from_base64url(body.refresh_token)
     salt = secrets.token_bytes(32)
     successor = presented[:FAMILY_BYTES] + hmac.digest(presented, salt, "sha256")
-    family_hash = sha256(presented[:FAMILY_BYTES])
+    session_id = session_id_of(presented)
     session = await fetch_one(
         """update refresh_tokens
               set token_hash = %s, parent_hash = token_hash, rotation_salt = %s, issued_at = now(),
-                  expires_at = least(now() + make_interval(secs => %s), created_at + make_interval(secs => %s))
-            where family_hash = %s and token_hash = %s and revoked_at is null and expires_at > now()
+                  expires_at = least(now() + make_interval(secs => %s), ends_at)
+            where id = %s and token_hash = %s and revoked_at is null and expires_at > now()
         returning id, user_id""",
-        (sha256(successor), salt, REFRESH_TTL_SECONDS, SESSION_MAX_SECONDS, family_hash, sha256(presented)),
+        (sha256(successor), salt, REFRESH_TTL_SECONDS, session_id, sha256(presented)),
     )
     if session is not None:
         return tokens_for(session, successor)
     reused = await fetch_one(
         """update refresh_tokens set revoked_at = coalesce(revoked_at, now())
-            where family_hash = %s returning id""",
-        (family_hash,),
+            where id = %s returning id""",
+        (session_id,),
     )
     if reused is None:
         raise AuthError(401, "AUTH_REFRESH_NOT_FOUND", "There is no such refresh token")
@@ -245,6 +247,13 @@ def verify_access_token(token: str) -> dict[str, Any]:
 
 def sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
+
+
+def session_id_of(token: bytes) -> uuid.UUID:
+    digest = bytearray(sha256(token[:FAMILY_BYTES])[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return uuid.UUID(bytes=bytes(digest))
 
 
 def to_base64url(content: bytes) -> str:
