@@ -33,21 +33,20 @@ const SAME_SIGNAL_MS = 1000
 export async function buildApp(config: Config): Promise<FastifyInstance> {
   const httpServer = createHttpServer()
   const isTrustedProxy = createProxyTrust(config.trustedProxies)
+  const isVerbose = /^(debug|trace)$/.test(config.logLevel) // else an event is one line, and that is enough
   const app = Fastify({
     serverFactory: httpServer.open,
     clientErrorHandler: (_error, socket) => httpServer.refuse(socket),
     bodyLimit: BODY_LIMIT_BYTES,
-    trustProxy: isTrustedProxy,
+    trustProxy: config.trustedProxies.length > 0 && isTrustedProxy,
     genReqId: (request: IncomingMessage) => requestIdOf(request, isTrustedProxy),
     return503OnClosing: false,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
     frameworkErrors: answerError,
     logger: config.logLevel !== 'silent' && { level: config.logLevel, serializers: LOGGED },
-    logController: new LogController({
-      requestIdLogLabel: 'request_id',
-      disableRequestLogging: !/^(debug|trace)$/.test(config.logLevel), // an event is one line, and that is enough
-    }),
+    logController: new LogController({ requestIdLogLabel: 'request_id', disableRequestLogging: !isVerbose }),
+    childLoggerFactory: (logger, bindings, options) => (isVerbose ? logger.child(bindings, options) : logger),
   })
 
   const database = await openDatabase(config, app.log)

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { AuthError, type AuthErrorCode, type Client, ERRORS } from '../models/types.ts'
 import { clientOf } from './client.ts'
+import { logOf } from './events.ts'
 import { headersFor } from './headers.ts'
 
 /** What the framework may answer besides 400 for a bad request. */
@@ -26,8 +27,8 @@ export function explain(error: unknown): { status: number; code: AuthErrorCode; 
 export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const { status, code, message } = explain(error)
   const { retryAfterSeconds, limit } = error instanceof AuthError ? error : {}
-  if (code === 'AUTH_INTERNAL') request.log.error(error, code)
-  if (code === 'AUTH_UNAVAILABLE') request.log.debug(error, code) // by those who meet it; the outage is one event
+  if (code === 'AUTH_INTERNAL') logOf(request).error(error, code)
+  if (code === 'AUTH_UNAVAILABLE') logOf(request).debug(error, code) // by those who meet it; the outage is one event
   if (code === 'AUTH_RATE_LIMIT') tellOfLimit(clientOf(request), limit)
   if (retryAfterSeconds) reply.header('retry-after', retryAfterSeconds)
   if (!request.raw.complete) keepOpen(reply)

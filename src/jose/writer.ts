@@ -32,13 +32,13 @@ export function signCompact(header: object, claims: object, privateKey: CryptoKe
 
 /** By A256GCM (RFC 7518, section 5.3), the content key under ECDH-ES+A256KW or RSA-OAEP-256 as the header says. */
 export function encryptCompact(header: { alg: string }, plaintext: string, publicKey: CryptoKey): string {
-  const contentKey = randomBytes(KEY_BYTES)
+  const random = randomBytes(KEY_BYTES + IV_BYTES) // at once, as asking the system costs more than the bytes
+  const [contentKey, iv] = [random.subarray(0, KEY_BYTES), random.subarray(KEY_BYTES)]
   const { encryptedKey, ...parameters } =
     header.alg === 'RSA-OAEP-256'
       ? { encryptedKey: publicEncrypt({ key: KeyObject.from(publicKey), oaepHash: 'sha256' }, contentKey) }
       : agreeAndWrap(contentKey, KeyObject.from(publicKey))
   const protectedHeader = encodeJson({ ...header, ...parameters })
-  const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(Buffer.from(protectedHeader))
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
   const parts = [encryptedKey, iv, ciphertext, cipher.getAuthTag()]

@@ -88,7 +88,7 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
     macKeys(): MacKeys {
       const active = activeKey(atHand.macs, 'mac', now())
       const others = atHand.macs.filter((key) => key !== active && isAccepted(key, now()))
-      return [active, ...others].map((key) => Buffer.from(key?.jwk.k as string, 'base64url')) as MacKeys
+      return [active, ...others].map((key) => key?.bytes) as MacKeys
     },
 
     /** The JWK Set, whole or of one use, as text (`body`), and its strong ETag. */
@@ -104,8 +104,10 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
 async function load(room: KeyRoom) {
   const readAtMs = performance.now()
   const reading = await readKeys(room)
-  const macs = reading.keys.filter(({ use }) => use === 'mac')
-  const keys = await Promise.all(reading.keys.filter((key) => !macs.includes(key)).map(importKey))
+  const macs = reading.keys
+    .filter(({ use }) => use === 'mac')
+    .map((key) => ({ ...key, bytes: Buffer.from(key.jwk.k as string, 'base64url') }))
+  const keys = await Promise.all(reading.keys.filter(({ use }) => use !== 'mac').map(importKey))
   const sets = prepareSets(keys.filter((key) => isAccepted(key, reading.now)))
   return { reading, atHand: { readAtMs, now: reading.now, macs, keys, sets } }
 }

@@ -18,7 +18,8 @@ const ROTATION_SALT_BYTES = 32
 
 /** The first token of a new session, at random. */
 export function createRefreshToken([macKey]: MacKeys): RefreshToken {
-  return assemble(randomBytes(FAMILY_BYTES), 0, randomBytes(SECRET_BYTES), macKey)
+  const family = randomBytes(FAMILY_BYTES)
+  return assemble(family, sessionIdOf(family), 0, randomBytes(SECRET_BYTES), macKey)
 }
 
 /**
@@ -32,7 +33,7 @@ export function readRefreshToken(text: string | undefined, macKeys: MacKeys): Re
   if (generation > GENERATION_MAX) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
   const [signed, mac] = [bytes.subarray(0, SIGNED_BYTES), bytes.subarray(SIGNED_BYTES)]
   const isOurs = macKeys.some((macKey) => timingSafeEqual(mac, macOf(signed, macKey)))
-  return { ...known(bytes), generation, isOurs }
+  return { bytes, sessionId: sessionIdOf(bytes.subarray(0, FAMILY_BYTES)), hash: sha256(bytes), generation, isOurs }
 }
 
 /**
@@ -46,9 +47,10 @@ export function rotationSalt(token: RefreshToken, [macKey]: MacKeys, idempotency
 }
 
 /** The same token and salt always give the same successor, and nobody derives it without the token. */
-export function deriveSuccessor({ bytes, generation }: RefreshToken, salt: Buffer, [macKey]: MacKeys): RefreshToken {
+export function deriveSuccessor(token: RefreshToken, salt: Buffer, [macKey]: MacKeys): RefreshToken {
+  const { bytes, sessionId, generation } = token
   const secret = createHmac('sha256', bytes).update(salt).digest().subarray(0, SECRET_BYTES)
-  return assemble(bytes.subarray(0, FAMILY_BYTES), generation + 1, secret, macKey)
+  return assemble(bytes.subarray(0, FAMILY_BYTES), sessionId, generation + 1, secret, macKey)
 }
 
 /**
@@ -79,15 +81,12 @@ export function sha256(content: Buffer | string): Buffer {
 /** 32 bytes each: first the one to make tokens with, then those that older tokens were made with. */
 export type MacKeys = [Buffer, ...Buffer[]]
 
-function assemble(family: Buffer, generation: number, secret: Buffer, macKey: Buffer): RefreshToken {
+function assemble(family: Buffer, sessionId: string, generation: number, secret: Buffer, macKey: Buffer): RefreshToken {
   const counter = Buffer.alloc(4)
   counter.writeUInt32BE(generation)
   const signed = Buffer.concat([family, counter, secret])
-  return { ...known(Buffer.concat([signed, macOf(signed, macKey)])), generation, isOurs: true }
-}
-
-function known(bytes: Buffer): Pick<RefreshToken, 'bytes' | 'sessionId' | 'hash'> {
-  return { bytes, sessionId: sessionIdOf(bytes.subarray(0, FAMILY_BYTES)), hash: sha256(bytes) }
+  const bytes = Buffer.concat([signed, macOf(signed, macKey)])
+  return { bytes, sessionId, hash: sha256(bytes), generation, isOurs: true }
 }
 
 function macOf(signed: Buffer, macKey: Buffer): Buffer {

@@ -1,7 +1,7 @@
 /** What the log tells: one line an event, enough to tell the story by, and nothing that is nobody's business. */
 import assert from 'node:assert/strict'
 import { mock, suite, test } from 'node:test'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { tell } from '../../src/http/events.ts'
 import type { EventName } from '../../src/models/types.ts'
 import { from, newAddress } from '../support/addresses.ts'
@@ -145,17 +145,18 @@ suite('at warn', () => {
 
 test('what is held back of a flood is told at the end of each minute, as a count, until there is no more', () => {
   const lines: Json[] = []
-  const log = { warn: (line: Json) => lines.push(line) } as unknown as FastifyBaseLogger
+  const log = { level: 'warn', warn: (line: Json) => lines.push(line) }
+  const request = { log, server: {} } as unknown as FastifyRequest
   const counts = () => lines.splice(0).map(({ count, network }) => [count, network])
   mock.timers.enable({ apis: ['setTimeout'] })
   try {
     const flood = (network: string, times: number) => {
-      for (let time = 1; time <= times; time++) tell(log, 'auth.limited', { limit: 'a', network })
+      for (let time = 1; time <= times; time++) tell(request, 'auth.limited', { limit: 'a', network })
     }
     flood('first', 50)
     assert.deepEqual(counts(), [[1, 'first']])
     flood('second', 50)
-    tell(log, 'auth.limited', { limit: 'b', network: 'other' })
+    tell(request, 'auth.limited', { limit: 'b', network: 'other' })
     assert.deepEqual(counts(), [[1, 'other']], 'another limit is another kind')
     mock.timers.tick(59_999)
     assert.deepEqual(counts(), [])
