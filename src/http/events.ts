@@ -25,7 +25,7 @@ const MINUTE_MS = 60_000
 /** What has come of a kind since its last line, less than a minute ago, and how to write the next. */
 const held = new Map<string, { count: number; write(count: number): void }>()
 
-/** A log whose lines name the request. Made when there is something to tell: one for each request costs a refresh 3 %. */
+/** A log whose lines name the request. Made when there is something to tell, as one for each costs a refresh 3 %. */
 export function logOf({ id, log, server }: FastifyRequest): FastifyBaseLogger {
   return log === server.log ? log.child({ request_id: id }) : log
 }
