@@ -84,10 +84,13 @@ export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Op
       first_use: isAtOnce ? Math.floor(now) : firstUseOfNext(config, use, now),
     }))
     const made = await makeKeys(room, keys, planned)
-    if (made.length === 0) throw new StartError('a server changed the keys at the same moment; see keys list')
-    for (const { use, alg, first_use } of planned)
-      console.log(`made a new ${use} key (${alg}), in use from ${timeOf(first_use)}`)
-    if (isAtOnce) for (const { use, kid } of made) await endOthers(room, use, kid)
+    for (const { use, kid, first_use } of made) {
+      console.log(`made a new ${use} key (${alg ?? algorithmFor(config, use)}), in use from ${timeOf(first_use)}`)
+      if (isAtOnce) await endOthers(room, use, kid)
+    }
+    const missed = uses.filter((use) => !made.some((key) => key.use === use))
+    if (missed.length > 0)
+      throw new StartError(`a server was first to make a ${missed.join(' and a ')} key; see keys list`)
   })
   if (alg !== undefined && use !== 'mac')
     console.log(`set ${alg} in the environment of the servers too, or they will rotate back`)

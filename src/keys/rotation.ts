@@ -37,7 +37,7 @@ export async function readKeys({ config, database, secrets }: Omit<KeyRoom, 'log
   // Since when a misdated key is in use nobody knows, so it counts as the oldest: whatever comes into use replaces it.
   const ordered = opened.toSorted((one, other) => Number(other.isMisdated) - Number(one.isMisdated))
   const keys = ordered.map((key, index) => {
-    const successor = ordered.slice(index + 1).find(({ use, isMisdated }) => use === key.use && !isMisdated)
+    const successor = ordered.slice(index + 1).find(({ use }) => use === key.use)
     const graceEnd = successor ? successor.first_use + config.keyGraceSeconds : Number.POSITIVE_INFINITY
     return { ...key, until: Math.min(graceEnd, key.ends_at ?? graceEnd) }
   })
@@ -72,8 +72,8 @@ function dueKey(config: Config, { keys, now }: KeyReading, use: KeyUse) {
 }
 
 /**
- * Makes keys, all or none, sealed with the secret that opens the newest: every node that runs has it.
- * @returns those made: none when another node was first
+ * Makes keys, sealed with the secret that opens the newest: every node that runs has it.
+ * @returns those made: not those that another node was first with
  */
 export async function makeKeys(
   { database, secrets, log }: KeyRoom,

@@ -1,18 +1,22 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mock, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { CompactEncrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
 import type { Database } from '../../src/db/database.ts'
+import type { KeyStore } from '../../src/utils/jwks.ts'
 import { decodeJson, decryptJwe, encode, type Jwk } from '../support/jose_by_hand.ts'
 import { addKey, age, keyFor, openStore, readJwks, readKeys, replaceKey, USES, type Use } from '../support/keys.ts'
 import {
   type Environment,
+  freshEnvironment,
   type LocalServer,
   logInSomebody,
   me,
   newIdempotencyKey,
   refresh,
   registerSomebody,
+  runSql,
   type Server,
   startServer,
 } from '../support/server.ts'
@@ -32,6 +36,7 @@ const QUICK: Environment = {
 }
 
 const nowSeconds = () => Date.now() / 1000
+const newMacJwk = () => ({ kty: 'oct', k: encode(randomBytes(32)) })
 
 async function published(server: Server): Promise<(JWK & { kid: string; use: string })[]> {
   return (await server.call('GET', '/.well-known/jwks.json')).body.keys
@@ -118,7 +123,7 @@ suite('keys rotate by themselves', () => {
     test(`a retired ${use} key is still accepted, one that is gone is not, and its row is deleted`, async () => {
       const server = await startServer()
       const { env } = server
-      const isPublished = async (store: Awaited<ReturnType<typeof openStore>>) =>
+      const isPublished = async (store: KeyStore) =>
         JSON.parse(store.published().body).keys.some(({ kid }: Jwk) => kid === old.kid)
       const old = await keyFor(env, use)
       await age(env, 91 * DAY_SECONDS)
@@ -246,15 +251,14 @@ suite('the mac key', () => {
   test('of now comes first, then those that still count or will, and those that are gone do not', async () => {
     const server = await startServer()
     const [first] = (await readKeys(server.env)).filter(({ use }) => use === 'mac')
-    const macJwk = () => ({ kty: 'oct', k: encode(Buffer.from(crypto.getRandomValues(new Uint8Array(32)))) })
-    const add = (first_use: number) => addKey(server.env, { use: 'mac', first_use, alg: 'HS256', jwk: macJwk() })
+    const add = (first_use: number) => addKey(server.env, { use: 'mac', first_use, alg: 'HS256', jwk: newMacJwk() })
     const bytes = (key: { jwk: Jwk } | undefined) => key?.jwk.k as string
     const now = Math.floor(nowSeconds())
 
     await replaceKey(server.env, first as NonNullable<typeof first>, { first_use: now - 3 * DAY_SECONDS })
     const active = await add(now - DAY_SECONDS)
     const next = await add(now + MINUTE_SECONDS)
-    const keysOf = (store: Awaited<ReturnType<typeof openStore>>) => store.macKeys().map(encode)
+    const keysOf = (store: KeyStore) => store.macKeys().map(encode)
     assert.deepEqual(keysOf(await openStore(server)), [bytes(active), bytes(first), bytes(next)])
 
     await age(server.env, 14 * DAY_SECONDS, ['mac'])
@@ -263,31 +267,45 @@ suite('the mac key', () => {
   })
 })
 
+/** Three keys to sign with: one retired whose time is over in an hour, one active, one for in half an hour. */
+async function threeKeys(env: Environment) {
+  const now = Math.floor(nowSeconds())
+  const [first] = (await readKeys(env)).filter(({ use }) => use === 'sig')
+  const retired = first as NonNullable<typeof first>
+  await replaceKey(env, retired, { first_use: now - 30 * DAY_SECONDS })
+  const active = await addKey(env, { use: 'sig', first_use: now - 14 * DAY_SECONDS + 60 * MINUTE_SECONDS })
+  const next = await addKey(env, { use: 'sig', first_use: now + 30 * MINUTE_SECONDS })
+  return { retired, active, next }
+}
+
 suite('when a clock is set', () => {
   for (const days of [1 / 24, -1 / 24, 400, -400])
     test(`by ${days.toFixed(2)} days, a server goes on with the keys that it has`, async () => {
-      const server = await startServer()
+      const env = await freshEnvironment()
+      const { retired, active, next } = await threeKeys(env)
+      const server = await startServer(env)
       const before = await published(server)
       const store = await openStore(server)
-      const [session, active] = [await logInSomebody(server), USES.map((use) => store.active(use))]
+      const session = await logInSomebody(server)
+      const isAsBefore = async (store: KeyStore) => {
+        assert.deepEqual(JSON.parse(store.published().body).keys, before)
+        assert.equal(store.active('sig').kid, active.kid)
+        for (const { kid } of [retired, active, next]) assert.equal((await store.find('sig', kid))?.kid, kid)
+      }
+      await isAsBefore(store)
       mock.timers.enable({ apis: ['Date'], now: Date.now() + days * DAY_SECONDS * 1000 })
       try {
         assert.deepEqual(await published(server), before)
-        assert.deepEqual(
-          USES.map((use) => store.active(use)),
-          active,
-        )
-        for (const { use, kid } of active) assert.equal((await store.find(use as 'sig', kid))?.kid, kid)
-        if (server.env.DATABASE_URL) {
+        await isAsBefore(store)
+        if (env.DATABASE_URL) {
           assert.equal((await refresh(server, session.refresh_token)).status, 200)
-          const next = await openStore(server) // as at the next reading
-          assert.deepEqual(JSON.parse(next.published().body).keys, before)
+          await isAsBefore(await openStore(server)) // as at the next reading
         }
       } finally {
         mock.timers.reset()
       }
       assert.deepEqual(await published(server), before)
-      assert.equal((await readKeys(server.env)).length, 4)
+      assert.equal((await readKeys(env)).length, 6)
     })
 
   test('a key of a wrong future is used only while there is no other, and then replaced by one of now', async () => {
@@ -344,13 +362,64 @@ suite('when a clock is set', () => {
   })
 })
 
-suite('while the database cannot be asked', () => {
-  const refusing = (database: Database) => {
-    let isAway = false
-    const rows: Database['rows'] = (...statement) =>
-      isAway ? Promise.reject(new Error('away')) : database.rows(...statement)
-    return { database: { ...database, rows }, leave: () => (isAway = true), comeBack: () => (isAway = false) }
+/** A database that can be taken away. */
+function refusing(database: Database) {
+  let isAway = false
+  const rows: Database['rows'] = (...statement) =>
+    isAway ? Promise.reject(new Error('away')) : database.rows(...statement)
+  return {
+    database: { ...database, rows },
+    leave() {
+      isAway = true
+    },
+    comeBack() {
+      isAway = false
+    },
   }
+}
+
+suite('while the database cannot be asked', () => {
+  test('time goes on: the next key comes into use, and a retired one is gone when its time is over', async () => {
+    const server = await startServer()
+    const { retired, active, next } = await threeKeys(server.env)
+    const now = Math.floor(nowSeconds())
+    const [first] = (await readKeys(server.env)).filter(({ use }) => use === 'mac')
+    const oldMac = { first_use: now - DAY_SECONDS, ends_at: now + 60 * MINUTE_SECONDS }
+    await replaceKey(server.env, first as NonNullable<typeof first>, oldMac)
+    await addKey(server.env, { use: 'mac', first_use: now, alg: 'HS256', jwk: newMacJwk() })
+    const { database, leave } = refusing(server.database)
+    const store = await openStore({ env: server.env, database })
+    leave()
+    assert.deepEqual([store.active('sig').kid, store.macKeys().length], [active.kid, 2])
+
+    const from = performance.now()
+    let minutes = 31
+    const clock = mock.method(performance, 'now', () => from + minutes * MINUTE_SECONDS * 1000)
+    try {
+      assert.equal(store.active('sig').kid, next.kid)
+      assert.equal((await store.find('sig', retired.kid))?.kid, retired.kid)
+      minutes = 61
+      await assert.rejects(store.find('sig', retired.kid), { code: 'AUTH_UNAVAILABLE' })
+      assert.equal((await store.find('sig', active.kid))?.kid, active.kid)
+      assert.equal(store.macKeys().length, 1)
+    } finally {
+      clock.mock.restore()
+    }
+  })
+
+  test('or not be written to, a key that is gone is not published', async () => {
+    const server = await startServer()
+    const old = await keyFor(server.env, 'sig')
+    const row: Database['row'] = () => Promise.reject(new Error('read-only'))
+    const { named, log } = recorder()
+    const env = { ...server.env, AUTH_JWKS_CACHE_TTL_SEC: '1' }
+    const store = await openStore({ env, database: { ...server.database, row } }, log)
+    await runSql(env, "update keys set ends_at = now() where use = 'sig'")
+    await until('the log to say so', () => named('keys.failed').some(({ err }) => err?.message === 'read-only'))
+    await until('its successor alone', () => JSON.parse(store.published('sig').body).keys.length === 1)
+    assert.ok(!store.published().body.includes(old.kid))
+    assert.ok((await readKeys(env)).some(({ kid }) => kid === old.kid))
+  })
 
   test('the keys in memory serve, and the log is told at every reading', async () => {
     const server = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })

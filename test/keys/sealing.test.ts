@@ -30,7 +30,8 @@ async function replaceJwk(env: Environment, use: Use, jwk: Jwk): Promise<void> {
 
 suite('a row of keys that was changed does not open, and the module says so', () => {
   const changes: Record<string, { change: (env: Environment) => Promise<unknown>; says?: RegExp }> = {
-    'its use': { change: (env) => runSql(env, "update keys set use = 'mac', number = 2 where use = 'enc_front'") },
+    // A key for browsers would do to encrypt access tokens, too.
+    'its use': { change: (env) => runSql(env, "update keys set use = 'enc', number = 2 where use = 'enc_front'") },
     'its kid': { change: (env) => runSql(env, "update keys set kid = 'another' where use = 'sig'") },
     'its alg': { change: (env) => runSql(env, "update keys set alg = 'RS256' where use = 'sig'") },
     'its first use, to later': {
@@ -148,6 +149,13 @@ suite('a key of another size or kind is refused, though it is sealed with the se
     await runSql(server.env, "update keys set kid = 'chosen', private_jwe = $1 where use = 'sig'", [
       seal(server.env, key),
     ])
+    await assert.rejects(openStore(server), { message: CHANGED })
+  })
+
+  test('a header that binds another key id', async () => {
+    const server = await startServer()
+    const key = { ...(await first(server.env, 'sig')), kid: 'another' }
+    await put(server.env, 'sig', seal(server.env, key))
     await assert.rejects(openStore(server), { message: CHANGED })
   })
 

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { loadConfig } from '../../src/config.ts'
+import type { Database } from '../../src/db/database.ts'
 import { readSecrets } from '../../src/keys/secret.ts'
-import { age, readKeys, USES } from '../support/keys.ts'
+import { age, openStore, readKeys, replaceKey, USES } from '../support/keys.ts'
 import { type Environment, freshEnvironment, logInSomebody, me, runSql, startServer } from '../support/server.ts'
 
 const newSecret = () => randomBytes(32).toString('base64url')
@@ -124,6 +125,22 @@ suite('the secret', () => {
     const keys = await readKeys({ ...env, AUTH_KEYS_SECRET: before })
     for (const use of USES) assert.equal(keys.filter((key) => key.use === use).length, 2)
     assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
+  })
+
+  test('of before is not what a key is left under that was just being made when all others were sealed anew', async () => {
+    const server = await startServer()
+    const before = await readFile(fileOf(server.env), 'utf8')
+    const env = { ...server.env, AUTH_KEYS_SECRET: newSecret(), AUTH_KEYS_SECRET_PREVIOUS: before }
+    await age(server.env, 91 * 24 * 60 * 60)
+    let inserts = 0
+    const rows: Database['rows'] = async (texts, ...values) => {
+      if (texts[0]?.includes('insert into keys') && inserts++ === 0)
+        for (const key of await readKeys(server.env)) await replaceKey(env, key, {})
+      return server.database.rows(texts, ...values)
+    }
+    await openStore({ env, database: { ...server.database, rows } })
+    assert.equal((await readKeys(env)).length, 7, 'all open with the new one alone')
+    assert.equal(inserts, 2)
   })
 
   test('that a file must hold, and does not, is asked for', async () => {
