@@ -1,5 +1,5 @@
 /** The hashing threads of the servers in this process: what they are given to do, and holding it up. */
-import { mock } from 'node:test'
+import { afterEach, mock } from 'node:test'
 import { Piscina } from 'piscina'
 
 export interface Task {
@@ -27,8 +27,12 @@ export interface Threads {
 
 export function watchThreads(): Threads {
   const run = Piscina.prototype.run
+  const releases: (() => void)[] = []
   let held = Promise.resolve()
   let isForNextAlone = false
+  afterEach(() => {
+    for (const release of releases.splice(0)) release() // of a test that failed
+  })
 
   const threads: Threads = {
     tasks: [],
@@ -43,10 +47,12 @@ export function watchThreads(): Threads {
     hold() {
       const { promise, resolve } = Promise.withResolvers<void>()
       held = promise
-      return () => {
+      const release = () => {
         if (held === promise) held = Promise.resolve()
         resolve()
       }
+      releases.push(release)
+      return release
     },
     holdNext() {
       isForNextAlone = true
