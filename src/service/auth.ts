@@ -46,7 +46,13 @@ export async function login(context: AuthContext, body: CredentialsBody, client:
   })
 }
 
-async function startSession(context: AuthContext, email: string, password: string, client: Client): Promise<Tokens> {
+async function startSession(
+  context: AuthContext,
+  email: string,
+  password: string,
+  client: Client,
+  looksLeft = 2,
+): Promise<Tokens> {
   const { config, database, keys, passwords } = context
   const user = await db.findUserByEmail(database, email)
   const { matches, newHash } = await passwords.verify(client, password, user)
@@ -63,10 +69,13 @@ async function startSession(context: AuthContext, email: string, password: strin
 
   const token = refreshTokens.createRefreshToken(keys.macKeys())
   const session = await db.insertSession(database, config, user, newHash ?? user.password_hash, token, client)
-  // Without one the user has changed meanwhile, or another login has hashed the password anew: look again.
-  if (!session) return startSession(context, email, password, client)
-  client.tell('auth.login.success', { user_id: user.id, session_id: session.id })
-  return issueTokens(context, session, token)
+  if (session) {
+    client.tell('auth.login.success', { user_id: user.id, session_id: session.id })
+    return issueTokens(context, session, token)
+  }
+  // The user has changed meanwhile, or another login has hashed the password anew.
+  if (looksLeft === 0) throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+  return startSession(context, email, password, client, looksLeft - 1)
 }
 
 /**

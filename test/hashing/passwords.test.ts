@@ -26,12 +26,11 @@ const threads = watchThreads()
 const logIn = (server: Server, body: object) => server.call('POST', '/auth/login', { body })
 const register = (server: Server) => server.call('POST', '/auth/register', { body: newCredentials() })
 
-suite('what a login costs', () => {
+suite('what a login costs', async () => {
   const ROUNDS = 2 ** 7
-  const started = startServer({ AUTH_BCRYPT_ROUNDS: '7' })
+  const server = await startServer({ AUTH_BCRYPT_ROUNDS: '7' })
 
   test("does not tell an unknown email from a wrong password, whatever its hash's lower cost and form", async () => {
-    const server = await started
     const unknown = newCredentials()
     const answers: Answer[] = []
     const costOfUnknown = await threads.roundsOf(async () => answers.push(await logIn(server, unknown)))
@@ -53,7 +52,6 @@ suite('what a login costs', () => {
   })
 
   test('does not tell a user who is disabled either, with the right password or a wrong one', async () => {
-    const server = await started
     const credentials = await registerSomebody(server)
     await runSql(server.env, 'update users set disabled_at = now() where email = $1', [credentials.email])
     for (const hashCost of [7, 5])
@@ -67,7 +65,6 @@ suite('what a login costs', () => {
   })
 
   test('is one comparison of a higher cost where the hash is of one', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     await storeHash(server.env, email, bcrypt.hashSync(password, 9))
     const cost = await threads.roundsOf(() => logIn(server, { email, password: 'wrong' }))

@@ -45,11 +45,10 @@ const logOut = (at: Server, token: string) => at.call('POST', '/auth/logout', { 
 const register = (at: Server, body: unknown = newCredentials()) => at.call('POST', '/auth/register', { body })
 const unknownToken = () => randomBytes(48).toString('base64url')
 
-suite('logins of one email from one address', () => {
-  const started = startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_LOGIN: '3' })
+suite('logins of one email from one address', async () => {
+  const server = await startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_LOGIN: '3' })
 
   test('are limited by the wrong passwords among them, and then also the right one is refused', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     const here = from(newAddress(), server)
     for (const spelling of [email, email.toUpperCase(), ` ${email} `]) await assertWrong(here, spelling)
@@ -60,7 +59,6 @@ suite('logins of one email from one address', () => {
   })
 
   test('go on with the right password as often as anybody likes', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     const here = from(newAddress(), server)
     for (let count = 1; count <= 12; count++) assert.equal((await logIn(here, { email, password })).status, 200)
@@ -69,14 +67,13 @@ suite('logins of one email from one address', () => {
   })
 
   test('of an email that nobody has are limited just the same', async () => {
-    const here = from(newAddress(), await started)
+    const here = from(newAddress(), server)
     const { email } = newCredentials()
     for (let count = 1; count <= 3; count++) await assertWrong(here, email)
     assertLimited(await logIn(here, wrong(email)))
   })
 
   test('are counted before they are compared, so that a hundred at once are no more than one by one', async () => {
-    const server = await started
     const { email } = await registerSomebody(server)
     const here = from(newAddress(), server)
     threads.tasks.length = 0
@@ -103,7 +100,6 @@ suite('logins of one email from one address', () => {
 
   test('are free again after a quarter of an hour', () =>
     withClock(async (advance) => {
-      const server = await started
       const { email } = newCredentials()
       const here = from(newAddress(), server)
       for (let count = 1; count <= 3; count++) await assertWrong(here, email)
@@ -121,7 +117,6 @@ suite('logins of one email from one address', () => {
   ] as const)
     test(`that began before a window ended give nothing back to the next one, which ${when}`, () =>
       withClock(async (advance) => {
-        const server = await started
         const credentials = await registerSomebody(server)
         const here = from(newAddress(), server)
         const release = threads.holdNext()
@@ -136,11 +131,10 @@ suite('logins of one email from one address', () => {
       }))
 })
 
-suite('an account', () => {
-  const started = startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_ACCOUNT: '4' })
+suite('an account', async () => {
+  const server = await startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_ACCOUNT: '4' })
 
   test('beyond its limit has one attempt left for each network, and a right one is as good as any', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     await useUp(server, email, 4)
     const [one, other, owner] = [from(newAddress(), server), from(newAddress(), server), from(newAddress(), server)]
@@ -154,7 +148,6 @@ suite('an account', () => {
   })
 
   test('counts an IPv6 network of 48 bits as one, and is the same for an email that nobody has', async () => {
-    const server = await started
     const { email } = newCredentials()
     await useUp(server, email, 4)
     const wide = newWideNetwork()
@@ -164,7 +157,6 @@ suite('an account', () => {
   })
 
   test('beyond ten times its limit has none, but where its owner has a session', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     const home = newWideNetwork()
     assert.equal((await logIn(from(home(7), server), { email, password })).status, 200)
@@ -181,7 +173,6 @@ suite('an account', () => {
     ["somebody else's", 'update refresh_tokens set user_id = (select id from users where email = $1)'],
   ] as const)
     test(`does not know a network again by a session that is ${what}`, async () => {
-      const server = await started
       const [{ email, password }, other] = [await registerSomebody(server), await registerSomebody(server)]
       const home = from(newAddress(), server)
       assert.equal((await logIn(home, { email, password })).status, 200)
@@ -193,7 +184,6 @@ suite('an account', () => {
     })
 
   test('is counted before the passwords are compared, from however many addresses they come at once', async () => {
-    const server = await started
     const { email } = await registerSomebody(server)
     const wide = newWideNetwork()
     threads.tasks.length = 0
@@ -205,7 +195,6 @@ suite('an account', () => {
   })
 
   test('is not closed by attempts that were refused', async () => {
-    const server = await started
     const { email, password } = await registerSomebody(server)
     await useUp(server, email, 4)
     const attacker = from(newAddress(), server)
@@ -216,7 +205,6 @@ suite('an account', () => {
 
   test('is free again after an hour, and a network has its next attempt after a quarter of one', () =>
     withClock(async (advance) => {
-      const server = await started
       const { email } = newCredentials()
       await useUp(server, email, 4)
       const here = from(newAddress(), server)
@@ -231,7 +219,6 @@ suite('an account', () => {
     }))
 
   test('may have as many right passwords as anybody likes', async () => {
-    const server = await started
     const credentials = await registerSomebody(server)
     for (let count = 1; count <= 12; count++)
       assert.equal((await logIn(from(newAddress(), server), credentials)).status, 200)
@@ -261,11 +248,10 @@ suite('registrations', () => {
   })
 })
 
-suite('rotations', () => {
-  const started = startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_REFRESH: '3' })
+suite('rotations', async () => {
+  const server = await startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_REFRESH: '3' })
 
   test('of one session are limited, and of another session of the same user not', async () => {
-    const server = await started
     const credentials = await registerSomebody(server)
     const [one, other] = [await logIn(server, credentials), await logIn(server, credentials)]
     const token = await rotate(server, one.body.refresh_token, 3)
@@ -274,7 +260,6 @@ suite('rotations', () => {
   })
 
   test('beyond the limit: a used token shown again still revokes the session', async () => {
-    const server = await started
     const { access_token, refresh_token } = await logInSomebody(server)
     const token = await rotate(server, refresh_token, 3)
     assertLimited(await refresh(server, token))
@@ -284,7 +269,6 @@ suite('rotations', () => {
   })
 
   test('are what counts: repeating one with its key does not, and is answered beyond the limit', async () => {
-    const server = await started
     const { refresh_token } = await logInSomebody(server)
     const previous = await rotate(server, refresh_token, 1)
     const key = newIdempotencyKey()
@@ -306,11 +290,10 @@ suite('rotations', () => {
   })
 })
 
-suite('failures', () => {
-  const started = startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_FAILURES: '5' })
+suite('failures', async () => {
+  const server = await startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_FAILURES: '5' })
 
   test('are wrong passwords, of any emails, and beyond the limit nobody logs in or registers from there', async () => {
-    const server = await started
     const here = from(newAddress(), server)
     const credentials = await registerSomebody(server)
     const { access_token, refresh_token } = (await logIn(here, credentials)).body
@@ -347,7 +330,6 @@ suite('failures', () => {
   }
   for (const [what, make] of Object.entries(neverCounted))
     test(`are not: ${what}, so that no page can lock its visitors out`, async () => {
-      const server = await started
       const here = from(newAddress(), server)
       const answers = await Promise.all(Array.from({ length: 101 }, () => make(here)))
       for (const { status } of answers) assert.ok(status >= 400 && status !== 429 && status < 500, `${status}`)
@@ -355,7 +337,6 @@ suite('failures', () => {
     })
 
   test('are not the clients of an office whose sessions an operator has ended, who log in again at once', async () => {
-    const server = await started
     const office = from(newAddress(), server)
     const people = await Promise.all(Array.from({ length: 20 }, () => registerSomebody(office)))
     const sessions = await Promise.all(people.map((body) => logIn(office, body)))
@@ -368,7 +349,6 @@ suite('failures', () => {
   })
 
   test('from one IPv6 network of 48 bits may be ten times as many, from whichever addresses in it', async () => {
-    const server = await started
     const wide = newWideNetwork()
     const { email, password } = await registerSomebody(server)
     for (let count = 0; count < 50; count++) await assertWrong(from(wide(count >> 2), server), newCredentials().email)
@@ -380,7 +360,7 @@ suite('failures', () => {
   })
 
   test('of an IPv4 address are not counted twice', async () => {
-    const here = from(newAddress(), await started)
+    const here = from(newAddress(), server)
     for (let count = 1; count <= 5; count++) await assertWrong(here, newCredentials().email)
     assertLimited(await logIn(here, newCredentials()))
   })
@@ -395,7 +375,7 @@ suite('failures', () => {
 
   test('are forgotten after a quarter of an hour', () =>
     withClock(async (advance) => {
-      const here = from(newAddress(), await started)
+      const here = from(newAddress(), server)
       for (let count = 1; count <= 5; count++) await assertWrong(here, newCredentials().email)
       advance(SHORT_WINDOW_MS - MINUTE_MS)
       assertLimited(await logIn(here, newCredentials()))
@@ -405,8 +385,8 @@ suite('failures', () => {
     }))
 })
 
-suite('encrypted payloads', () => {
-  const started = startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_FAILURES: '5', AUTH_RATE_LIMIT_LOGIN: '3' })
+suite('encrypted payloads', async () => {
+  const server = await startServer({ ...BEHIND_PROXY, AUTH_RATE_LIMIT_FAILURES: '5', AUTH_RATE_LIMIT_LOGIN: '3' })
 
   async function encrypted(server: Server, payload: object, header: object = {}): Promise<string> {
     const jwks = await server.call('GET', '/.well-known/jwks.json')
@@ -416,7 +396,6 @@ suite('encrypted payloads', () => {
   const send = (at: Server, path: string, front: unknown) => at.call('POST', path, { body: { __front_enc__: front } })
 
   test('that were decrypted in vain are failures, at either door', async () => {
-    const server = await started
     const credentials = await registerSomebody(server)
     const whole = await encrypted(server, credentials)
     const stale = await encrypted(server, { ...credentials, iat: 0 })
@@ -441,7 +420,6 @@ suite('encrypted payloads', () => {
   })
 
   test('that name none of our keys are not, for they cost nothing', async () => {
-    const server = await started
     const foreign = await encrypted(server, newCredentials(), { kid: 'unknown' })
     for (const front of [foreign, null, 7, '', 'a.b.c.d.e', {}, [], { kid: 'unknown' }, { kid: ['x'] }]) {
       const here = from(newAddress(), server)
@@ -452,7 +430,6 @@ suite('encrypted payloads', () => {
   })
 
   test('are remembered by their jti only when the limits have let them through', async () => {
-    const server = await started
     const credentials = await registerSomebody(server)
     const here = from(newAddress(), server)
     for (let count = 1; count <= 3; count++) await assertWrong(here, credentials.email)
