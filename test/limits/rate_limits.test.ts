@@ -145,6 +145,7 @@ suite('an account', async () => {
     assert.equal((await logIn(owner, { email, password })).status, 200)
     for (let count = 1; count <= 5; count++) await assertWrong(owner, email.toUpperCase())
     assert.equal((await logIn(owner, { email, password })).status, 200, 'there he has a session')
+    assertLimited(await logIn(one, { email, password }), 900)
   })
 
   test('counts an IPv6 network of 48 bits as one, and is the same for an email that nobody has', async () => {
