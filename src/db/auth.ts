@@ -5,8 +5,6 @@ import type { Client } from '../models/types.ts'
 import type { PublicUser, User } from '../models/user.ts'
 import type { Database } from './database.ts'
 
-const USER_AGENT_MAX_CHARACTERS = 512
-
 /** @returns undefined when the email is taken */
 export function insertUser(db: Database, email: string, passwordHash: string) {
   return db.row<PublicUser>`
@@ -32,9 +30,8 @@ export function replacePasswordHash(db: Database, user: User, newHash: string) {
 }
 
 /**
- * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for
- * this or
- * is waited for.
+ * An operator who disables a user or sets a new password, and ends the sessions in the same transaction, waits for this
+ * or is waited for.
  * @returns undefined when the user is gone or disabled, or has another password than the one that was compared
  */
 export function insertSession(
@@ -45,10 +42,9 @@ export function insertSession(
   token: RefreshToken,
   client: Client,
 ) {
-  const userAgent = client.userAgent?.slice(0, USER_AGENT_MAX_CHARACTERS)
   return db.row<Session>`
     insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
-    select ${token.sessionId}::uuid, id, ${token.hash}::bytea, ${userAgent}::text, ${client.ip}::inet,
+    select ${token.sessionId}::uuid, id, ${token.hash}::bytea, ${client.userAgent}::text, ${client.ip}::inet,
            now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int)),
            now() + make_interval(secs => ${config.sessionMaxSeconds}::int)
       from users
@@ -72,9 +68,8 @@ export async function hasSessionFrom(db: Database, email: string, ip: string): P
 
 /**
  * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row
- * for each
- * of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that the
- * database lost a rotation, and counts as the live one.
+ * for each of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that
+ * the database lost a rotation, and counts as the live one.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(

@@ -1,7 +1,6 @@
 /**
- * Many callers share one statement: whoever comes while it is under way goes with all others who wait in the next,
- * like a group
- * commit. So nobody waits behind more than one, except by his own fault.
+ * Many callers share one statement: whoever comes while it is under way goes with all others who wait in the next, like
+ * a group commit. So nobody waits behind more than one, except by his own fault.
  */
 
 interface Caller {

@@ -18,8 +18,7 @@ export interface Database {
   row<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
   /**
    * The same for a statement that answers many callers at once: each value in it is sent as an array of what its
-   * callers
-   * gave, and each row tells the `place` of its caller in them, as `unnest … with ordinality` counts.
+   * callers gave, and each row tells the `place` of its caller in them, as `unnest … with ordinality` counts.
    */
   rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
   /** The same over connections of its own, which stalled writes cannot take. */

@@ -10,10 +10,7 @@ import type { Engine } from './database.ts'
 import { migrate } from './migrations.ts'
 
 const REOPEN_INTERVAL_MS = 5000
-/**
- * Two segments of the write-ahead log: with less, opening fails, and each failure leaves 160 MiB that nothing gives
- * back.
- */
+/** Two segments of the write-ahead log: with less, opening fails, and each failure leaks 160 MiB. */
 const LEAST_FREE_BYTES = 32 * 1024 * 1024
 
 /**

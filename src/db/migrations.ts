@@ -14,8 +14,7 @@ export async function migrationFiles(): Promise<string[]> {
 
 /**
  * Asks before it changes anything, so that a role without the right to do so can run the module. Migrations only add,
- * so an
- * older version runs on a newer schema, except after one that is called `….breaking.sql`.
+ * so an older version runs on a newer schema, except after one that is called `….breaking.sql`.
  * @throws {StartError} when a newer version has made such a change
  */
 export async function migrate(run: Run): Promise<void> {

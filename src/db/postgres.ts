@@ -9,10 +9,7 @@ import type { Log } from '../models/types.ts'
 import type { Engine, Rows } from './database.ts'
 import { migrate } from './migrations.ts'
 
-/**
- * How long a request waits for a connection, and then for its answer; together less than the 2 s in which a 503 is
- * promised.
- */
+/** How long a request waits for a connection, and then for its answer; a 503 is promised within 2 s. */
 export const TIMEOUT_MS = 600
 const MOST_WAITING = 1000
 const START_RETRY_MS = 500
@@ -24,9 +21,9 @@ const LEAST_VERSION = 14
 /** What a system or a server says that may be there soon. */
 const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
 /**
- * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A
- * statement is
- * planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every shard.
+ * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement
+ * is planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every
+ * shard.
  */
 const CONNECTION_SETTINGS = `
   select pg_is_in_recovery() as is_in_recovery, set_config('default_transaction_isolation', 'read committed', false),
@@ -61,10 +58,7 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     otherTurns.concurrency = Math.max(1, max - reservedTurns.concurrency)
   }
 
-  /**
-   * Where the server has no room for another connection, one of ours is waited for, and for a minute no other asked
-   * for.
-   */
+  /** Where the server has no room for one more, one of ours is waited for, and for a minute no other asked for. */
   async function connect(isWanted: () => boolean): Promise<pg.PoolClient> {
     for (;;) {
       try {
@@ -106,8 +100,11 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     return promise
   }
 
-  const first = await connect(() => true) // far away it takes longer than anybody waits
-  first.release()
+  const startEndMs = performance.now() + config.databaseStartTimeoutSeconds * 1000
+  const first = await connect(() => performance.now() < startEndMs).catch((error) => {
+    throw unusable(error)
+  })
+  first.release() // the first request finds it: far away, to open one takes longer than anybody waits
   return {
     isEmbedded: false,
     run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),
@@ -146,10 +143,10 @@ async function bringUpToDate(Client: new () => pg.Client, config: Config, log: L
     try {
       return await migrateOver(Client, config)
     } catch (error) {
-      const explained = `The database that DATABASE_URL names cannot be used: ${(error as Error).message}`
       if (error instanceof StartError) throw error
-      if (!isAway(error) || performance.now() > end) throw new StartError(explained)
-      if (attempt === 1) log.warn(`${explained}; waiting up to ${config.databaseStartTimeoutSeconds} s for it`)
+      const { message } = unusable(error)
+      if (!isAway(error) || performance.now() > end) throw unusable(error)
+      if (attempt === 1) log.warn(`${message}; waiting up to ${config.databaseStartTimeoutSeconds} s for it`)
       await pause(START_RETRY_MS)
     }
   }
@@ -173,6 +170,10 @@ async function migrateOver(Client: new (options?: pg.ClientConfig) => pg.Client,
   } finally {
     await client.end()
   }
+}
+
+function unusable(error: unknown): StartError {
+  return new StartError(`The database that DATABASE_URL names cannot be used: ${(error as Error).message}`)
 }
 
 function isAway(error: unknown): boolean {

@@ -69,8 +69,7 @@ export function createPasswords(
 
     /**
      * Spends as much as one comparison of the current cost, also without a user or on a hash of a lower cost. A
-     * disabled
-     * user has no right password.
+     * disabled user has no right password.
      * @returns a new hash too where a right password has one of another cost or form
      */
     verify: (client: Client, password: string, user: User | undefined) =>

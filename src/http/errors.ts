@@ -35,10 +35,7 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   return reply.code(status).headers(headersFor(request.id)).send({ error: { code, message } })
 }
 
-/**
- * Fastify would close while the rest of too long a body arrives, and the answer would be lost. A server that stops
- * still does.
- */
+/** Fastify would close while too long a body still arrives, and lose the answer. A server that stops still does. */
 function keepOpen(reply: FastifyReply): void {
   const asked = reply.raw.getHeader('connection')
   reply.removeHeader('connection')

@@ -1,7 +1,4 @@
-/**
- * What every request meets at the door, in this order: headers, CORS, whether there is such a host and path, the
- * body.
- */
+/** What every request meets at the door, in this order: headers, CORS, whether there is such a host and path, body. */
 import { isUtf8 } from 'node:buffer'
 import cookie from '@fastify/cookie'
 import cors from '@fastify/cors'

@@ -1,9 +1,7 @@
 /**
  * Writes compact JWS (RFC 7515) and JWE (RFC 7516) with node:crypto, on the calling thread: for the elliptic curves
- * that takes
- * a fraction of the time of WebCrypto's way through the thread pool (to sign by RS256 takes the thread some
- * milliseconds).
- * It takes nothing from strangers; what does, is jose's to read.
+ * that takes a fraction of the time of WebCrypto's way through the thread pool (to sign by RS256 takes the thread some
+ * milliseconds). It takes nothing from strangers; what does, is jose's to read.
  */
 import {
   createCipheriv,

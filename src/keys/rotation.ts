@@ -22,8 +22,7 @@ const MISDATED_SECONDS = 24 * 60 * 60
 
 /**
  * @returns the keys in the order of their use, and the database's time. From `until` on, in epoch seconds, a key is
- *   neither
- *   published nor accepted; Infinity while unknown
+ *   neither published nor accepted; Infinity while unknown
  * @throws {StartError} when one does not open
  */
 export async function readKeys({ config, database, secrets }: Omit<KeyRoom, 'log'>) {

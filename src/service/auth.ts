@@ -80,8 +80,7 @@ async function startSession(
 
 /**
  * Rotates the presented refresh token. The token just replaced, shown again with the idempotency key of that rotation,
- * within the grace, or when nobody got its successor, gets the same successor; any other token of the session revokes
- * it.
+ * within the grace, or when nobody got its successor, gets the same successor; any other of the session revokes it.
  */
 export async function refresh(
   context: AuthContext,

@@ -24,8 +24,7 @@ const TIMER_MAX_MS = 2 ** 31 - 1
 
 /**
  * Reads the keys and makes those that are missing or due, now and every JWKS cache lifetime, so that no request waits
- * for
- * it. If that fails later on, `log` is told, and the keys in memory go on serving.
+ * for it. If that fails later on, `log` is told, and the keys in memory go on serving.
  * @throws {StartError} when they do not open
  */
 export async function openKeyStore(config: Config, database: Database, log: KeyRoom['log']) {

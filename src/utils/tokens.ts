@@ -38,8 +38,7 @@ export function readRefreshToken(text: string | undefined, macKeys: MacKeys): Re
 
 /**
  * What the successor is derived with, 32 bytes: random, or with an idempotency key always the same for the same
- * request,
- * on every node and even after the database was set back.
+ * request, on every node and even after the database was set back.
  */
 export function rotationSalt(token: RefreshToken, [macKey]: MacKeys, idempotencyKey?: string): Buffer {
   if (idempotencyKey === undefined) return randomBytes(ROTATION_SALT_BYTES)

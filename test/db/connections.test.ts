@@ -1,11 +1,13 @@
 /** PostgreSQL as operators run it: far away, stalled, frugal, late, in recovery, behind a pooler. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import pg from 'pg'
-import { type Cluster, findPostgres, startCluster } from '../support/cluster.ts'
+import { type Cluster, findPostgres, freePort, postgresUser, startCluster } from '../support/cluster.ts'
 import { startProxy } from '../support/proxy.ts'
 import {
   type Environment,
@@ -183,6 +185,68 @@ suite('PostgreSQL', needsPostgres, async () => {
     const key = newIdempotencyKey()
     await until('the refresh', async () => (await refresh(server, refresh_token, key)).status === 200)
     assert.deepEqual(await server.end('SIGTERM'), { code: 0 })
+  })
+})
+
+const pgbouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer'].find((path) => existsSync(path))
+
+suite('PgBouncer', { skip: findPostgres() && pgbouncer ? false : 'PostgreSQL or PgBouncer is not installed' }, () => {
+  /** In front of a cluster of its own, with two connections to it. */
+  async function behindPooler(poolMode: 'session' | 'transaction', serverConnections: number): Promise<Environment> {
+    const cluster = await startCluster()
+    after(() => cluster.remove())
+    await (await startServer(await freshEnvironment({ DATABASE_URL: cluster.url }))).close()
+    const { port } = new URL(cluster.url)
+    const folder = mkdtempSync(join(tmpdir(), 'cerrojo-pooler-'))
+    const poolerPort = await freePort()
+    writeFileSync(join(folder, 'users'), '"cerrojo" ""\n')
+    writeFileSync(
+      join(folder, 'ini'),
+      `[databases]
+       postgres = host=127.0.0.1 port=${port} user=cerrojo
+       [pgbouncer]
+       listen_addr = 127.0.0.1
+       listen_port = ${poolerPort}
+       unix_socket_dir =
+       auth_type = any
+       auth_file = ${join(folder, 'users')}
+       pool_mode = ${poolMode}
+       default_pool_size = ${serverConnections}
+       max_client_conn = 100`,
+    )
+    const user = postgresUser()
+    for (const name of ['.', 'users', 'ini']) if (user.uid) chownSync(join(folder, name), user.uid, user.gid)
+    const pooler = spawn(pgbouncer as string, [join(folder, 'ini')], { ...user, stdio: 'ignore' })
+    after(() => {
+      pooler.kill('SIGKILL')
+      rmSync(folder, { recursive: true, force: true })
+    })
+    const url = `postgres://cerrojo@127.0.0.1:${poolerPort}/postgres`
+    return freshEnvironment({ DATABASE_URL: url, LOG_LEVEL: 'warn' })
+  }
+
+  test('in session mode is like PostgreSQL itself', async () => {
+    const server = await startServer(await behindPooler('session', 20))
+    const sessions = await Promise.all(Array.from({ length: 20 }, () => logInSomebody(server)))
+    for (const { refresh_token, access_token } of sessions) {
+      assert.equal((await refresh(server, refresh_token)).status, 200)
+      assert.equal((await me(server, access_token)).status, 200)
+    }
+  })
+
+  test('in transaction mode, which mixes connections up, is answered 503 and told of, and never 500', async () => {
+    const server = await startProcess(await behindPooler('transaction', 2))
+    const statuses = new Set<number>()
+    await until('the pooler to mix connections up', async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, () => server.call('POST', '/auth/register', { body: newCredentials() })),
+      )
+      for (const { status } of answers) statuses.add(status)
+      return statuses.has(503)
+    })
+    assert.deepEqual([...statuses].filter((status) => status !== 201 && status !== 409).sort(), [503])
+    assert.match(server.output(), /database\.away.*pool_mode = session/)
+    await server.end('SIGKILL')
   })
 })
 

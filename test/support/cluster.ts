@@ -29,9 +29,8 @@ export async function startCluster(): Promise<Cluster> {
   const binaries = findPostgres()
   if (!binaries) throw new Error('PostgreSQL is not installed. On Debian: apt-get install postgresql')
   const folder = mkdtempSync(join(tmpdir(), 'cerrojo-cluster-'))
-  const isRoot = process.getuid?.() === 0
-  const user = isRoot ? { uid: userId('-u'), gid: userId('-g') } : {}
-  if (isRoot) chownSync(folder, userId('-u'), userId('-g'))
+  const user = postgresUser()
+  if (user.uid) chownSync(folder, user.uid, user.gid)
   const data = join(folder, 'data')
   const port = await freePort()
   const url = `postgres://cerrojo@127.0.0.1:${port}/postgres`
@@ -89,6 +88,11 @@ function childrenOf(parent: number): number[] {
   })
 }
 
+/** Who runs what refuses to be run by root; nobody else where this is not root. */
+export function postgresUser(): { uid: number; gid: number } | { uid?: undefined; gid?: undefined } {
+  return process.getuid?.() === 0 ? { uid: userId('-u'), gid: userId('-g') } : {}
+}
+
 function userId(flag: '-u' | '-g'): number {
   return Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }))
 }
@@ -106,7 +110,7 @@ async function accepts(url: string): Promise<boolean> {
   }
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
       const address = probe.address()
