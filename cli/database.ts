@@ -4,20 +4,20 @@ import { openDatabase } from '../src/db/connection.ts'
 import { purgeCounters, purgeEndedSessions } from '../src/db/purge.ts'
 import type { Log } from '../src/models/types.ts'
 import { SETTINGS } from '../src/settings.ts'
-import type { Options } from './options.ts'
+import { type Command, command } from './command.ts'
 
 /** A command tells what it did, and what went wrong, by itself. */
 export const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 const DAY_SECONDS = 24 * 60 * 60
 
-export async function migrate(config: Config): Promise<void> {
+async function migrate(config: Config): Promise<void> {
   const database = await openDatabase(config, SILENT)
   await database.close()
   console.log('the schema is up to date')
 }
 
-export async function purge(config: Config, { days = defaultDays(config) }: Options): Promise<void> {
+async function purge(config: Config, { days = defaultDays(config) }: { days?: string }): Promise<void> {
   if (!/^\d{1,5}(\.\d+)?$/.test(days)) throw new StartError(`--days must be a number up to 99999, but is "${days}"`)
   const database = await openDatabase(config, SILENT, 0)
   const deleted = await purgeEndedSessions(database, Number(days) * DAY_SECONDS)
@@ -29,3 +29,17 @@ export async function purge(config: Config, { days = defaultDays(config) }: Opti
 function defaultDays({ purgeAfterSeconds }: Config): string {
   return String((purgeAfterSeconds || SETTINGS.purgeAfterSeconds.fallback) / DAY_SECONDS)
 }
+
+export const databaseCommands: Command[] = [
+  command('migrate', "bring the database's schema up to date, as a start does", { options: {} }, migrate),
+  command(
+    'purge',
+    'delete sessions that ended long ago',
+    {
+      options: {
+        days: { type: 'string', value: '<n>', about: 'that many days ago at least (AUTH_PURGE_AFTER_DAYS, or 30)' },
+      },
+    },
+    purge,
+  ),
+]

@@ -9,9 +9,9 @@ import { migrationFiles } from '../src/db/migrations.ts'
 import { activeKey, type KeyReading, readKeys } from '../src/keys/rotation.ts'
 import { readSecrets, type Secrets } from '../src/keys/secret.ts'
 import { KEY_USES } from '../src/models/key.ts'
+import { command } from './command.ts'
 import { SILENT } from './database.ts'
 import { printTable, timeOf } from './keys.ts'
-import type { Options } from './options.ts'
 
 /** `broken` keeps the module from working, `risky` from being safe. */
 interface Finding {
@@ -21,7 +21,7 @@ interface Finding {
   advice: string
 }
 
-export async function doctor(config: Config, { json }: Options): Promise<void> {
+async function doctor(config: Config, { json }: { json?: boolean }): Promise<void> {
   const findings = [...(await checkKeys(config)), ...(await checkDatabase(config)), ...checkSettings(config)]
   if (findings.some(({ level }) => level === 'broken')) process.exitCode = 1
   if (json) return console.log(JSON.stringify(findings, null, 2))
@@ -190,3 +190,10 @@ function checkSettings(config: Config): Finding[] {
   add(/^(debug|trace)$/.test(config.logLevel), `LOG_LEVEL is ${config.logLevel}`, 'use info or higher in production')
   return findings.length > 0 ? findings : [ok('settings', 'nothing dangerous is set')]
 }
+
+export const doctorCommand = command(
+  'doctor',
+  'check keys, clock, database and settings; exit code 1 if something is broken',
+  { options: { json: { type: 'boolean', about: 'JSON instead of a table' } } },
+  doctor,
+)

@@ -16,8 +16,14 @@ import {
 import { ALGORITHMS, sealKey } from '../src/keys/sealing.ts'
 import { readSecrets } from '../src/keys/secret.ts'
 import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
+import { type Command, command, type Values } from './command.ts'
 import { SILENT } from './database.ts'
-import type { Options } from './options.ts'
+
+const ROTATE_OPTIONS = {
+  use: { type: 'string', value: '<use>', about: 'only sig, enc, enc_front or mac (which rotates in no other way)' },
+  alg: { type: 'string', value: '<alg>', about: 'of that algorithm (needs --use); set it in the environment too' },
+  now: { type: 'boolean', about: 'for a leaked key: in use at once, and the old keys end' },
+} as const
 
 type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
 
@@ -47,7 +53,7 @@ function stateOf(key: Key, { keys, now }: KeyReading): KeyState {
   return key.isMisdated ? 'misdated' : 'next'
 }
 
-export function listKeys(config: Config, { json }: Options): Promise<void> {
+function listKeys(config: Config, { json }: { json?: boolean }): Promise<void> {
   return withKeys(config, async (_room, reading) => {
     const rows = KEY_USES.flatMap((use) => reading.keys.filter((key) => key.use === use)).map((key) => ({
       use: key.use,
@@ -62,7 +68,7 @@ export function listKeys(config: Config, { json }: Options): Promise<void> {
   })
 }
 
-export async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Options): Promise<void> {
+async function rotateKeys(config: Config, { use, alg, now: isAtOnce }: Values<typeof ROTATE_OPTIONS>): Promise<void> {
   if (use !== undefined && !KEY_USES.includes(use as KeyUse))
     throw new StartError(`--use must be one of ${KEY_USES.join(', ')}, but is "${use}"`)
   if (alg !== undefined && (use === undefined || !ALGORITHMS[use as KeyUse].includes(alg)))
@@ -109,7 +115,7 @@ async function endOthers({ config, database }: KeyRoom, use: KeyUse, kid: string
 }
 
 /** Nothing but what a resource server needs to open access tokens and to find the keys that verify them. */
-export async function exportKeys(config: Config, { url = `http://${config.host}:${config.port}` }: Options) {
+async function exportKeys(config: Config, { url = `http://${config.host}:${config.port}` }: { url?: string }) {
   if (!URL.canParse(url)) throw new StartError(`--url must be like https://auth.example.com, but is "${url}"`)
   const jwksUrl = new URL('/.well-known/jwks.json', url).href
   await withKeys(config, async (_room, { keys, now }) => {
@@ -121,7 +127,7 @@ export async function exportKeys(config: Config, { url = `http://${config.host}:
 }
 
 /** Goes on until a look finds nothing to do, since servers may make keys meanwhile. */
-export async function rekeyKeys(config: Config): Promise<void> {
+async function rekeyKeys(config: Config): Promise<void> {
   if (!config.keysSecret) throw new StartError('AUTH_KEYS_SECRET is not set')
   await withKeys(config, async (room, { keys }) => {
     const sealingKey = room.secrets.sealingKeys[0] as Buffer
@@ -135,7 +141,7 @@ export async function rekeyKeys(config: Config): Promise<void> {
 }
 
 /** For a secret that is lost for good. */
-export async function resetKeys(config: Config, { yes }: Options): Promise<void> {
+async function resetKeys(config: Config, { yes }: { yes?: boolean }): Promise<void> {
   const effect =
     'access tokens made before are refused, clients get new ones by a refresh, resource servers need the new key'
   if (!yes) throw new StartError(`this deletes all keys: ${effect}; if that is meant, say cerrojo keys reset --yes`)
@@ -181,3 +187,40 @@ export function printTable<Column extends string>(columns: Column[], rows: Recor
   console.log(line(columns.map((column) => column.toUpperCase())))
   for (const row of rows) console.log(line(columns.map((column) => row[column])))
 }
+
+export const keyCommands: Command[] = [
+  command(
+    'keys list',
+    'a table of all keys: use, kid, alg, state, since, until',
+    { options: { json: { type: 'boolean', about: 'JSON instead of a table' } } },
+    listKeys,
+  ),
+  command(
+    'keys rotate',
+    'make the next key of each use; it comes into use when everybody can know it',
+    { options: ROTATE_OPTIONS },
+    rotateKeys,
+  ),
+  command(
+    'keys export',
+    'what a resource server needs: private enc keys and the JWKS address. Keep it secret',
+    {
+      options: {
+        url: { type: 'string', value: '<url>', about: 'where the module is reached, like https://auth.example.com' },
+      },
+    },
+    exportKeys,
+  ),
+  command(
+    'keys rekey',
+    'seal all keys anew, with AUTH_KEYS_SECRET; opens them with AUTH_KEYS_SECRET_PREVIOUS too',
+    { options: {} },
+    rekeyKeys,
+  ),
+  command(
+    'keys reset',
+    'delete all keys, when their secret is lost for good: access tokens die, sessions live',
+    { options: { yes: { type: 'boolean', about: 'that is meant' } } },
+    resetKeys,
+  ),
+]

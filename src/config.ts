@@ -82,11 +82,14 @@ export function findStrangeVariables(env: Environment): string[] {
   const known = Object.values(SETTINGS).map(({ name }) => name)
   const strangers = Object.keys(env).filter((name) => /^(AUTH|DATABASE)_/.test(name) && !known.includes(name))
   const warnings = strangers.map((name) => {
-    const [nearest] = known.toSorted((one, other) => distance(name, one) - distance(name, other))
-    return `${name} is no variable of Cerrojo; did you mean ${nearest}?`
+    return `${name} is no variable of Cerrojo; did you mean ${nearest(name, known)}?`
   })
   if (env.DATABASE_URL === '') warnings.push('DATABASE_URL is set to nothing, so the embedded database is used')
   return warnings
+}
+
+export function nearest(word: string, known: string[]): string | undefined {
+  return known.toSorted((one, other) => distance(word, one) - distance(word, other))[0]
 }
 
 /** Levenshtein's: how many letters must be put in, taken out or changed. */

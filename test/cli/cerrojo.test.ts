@@ -288,12 +288,26 @@ suite('cerrojo keys, beside a server', { skip: onPostgres ? false : 'it would ho
 suite('cerrojo', () => {
   test('explains itself, and says on one line what it did not understand', async () => {
     const env = await freshEnvironment()
-    assert.match(await run(env, '--help'), /^Usage: cerrojo <command>.*Examples:/s)
-    for (const words of [['fly'], ['keys'], ['keys', 'list', '--now'], ['purge', '--days', 'x'], ['--nonsense']]) {
-      const { code, stdout, stderr } = await cerrojo(env, ...words)
-      assert.deepEqual([code, stdout], [1, ''], words.join(' '))
-      assert.match(stderr, /^cerrojo: .+\n$/)
-    }
+    const help = await run(env, '--help')
+    assert.match(help, /^Usage: cerrojo <command>/)
+    const names = [...help.matchAll(/^ {2}(\w+(?: \w+)?)/gm)].map(([, name]) => name as string)
+    assert.ok(names.length >= 8)
+    for (const name of names)
+      assert.match(await run(env, ...name.split(' '), '--help'), new RegExp(`^Usage: cerrojo ${name}.*--help`, 's'))
+    const wrong: [string[], string][] = [
+      [['fly'], ''],
+      [['--nonsense'], ''],
+      [['keys'], 'did you mean "keys list"'],
+      [['keys', 'lst'], 'did you mean "keys list"'],
+      [['keys', 'list', '--jsno'], 'did you mean --json'],
+      [['keys', 'list', 'all'], 'takes no operand, but got "all"'],
+      [['keys', 'rotate', '--use', '--now'], 'ambiguous'],
+      [['purge', '--days', 'x'], '--days must be a number'],
+    ]
+    for (const [words, meant] of wrong) assert.ok((await refused(env, ...words)).includes(meant), words.join(' '))
+    const asJson = await cerrojo(env, 'keys', 'list', 'all', '--json')
+    assert.deepEqual([asJson.code, asJson.stdout], [1, ''])
+    assert.match(JSON.parse(asJson.stderr).error, /takes no operand/)
   })
 
   test('migrate makes the schema, and purge deletes only sessions that expired long ago', async () => {
