@@ -35,32 +35,41 @@ export interface Engine {
 }
 
 const ATTEMPTS = 4
+/** So long nothing must have failed before the log says that the database is back: where writes stall, looks go on. */
+const BACK_AFTER_MS = 5000
 const LOCK_NOT_AVAILABLE = '55P03'
 /** A pooler gave us a connection on which somebody else, or nobody, has prepared the statement. */
 const MIXED_UP = /^(26000|42P05)$/
 
 export function createDatabase(engine: Engine, log: Log): Database {
   let isAway = false
+  let failedAtMs = 0
 
   async function ask(text: string, values: unknown[], isReserved = false): Promise<Rows> {
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await engine.run(text, values, isReserved)
-        if (isAway) log.warn({ event: 'database.back' }, 'the database answers again')
-        isAway = false
+        if (isAway && performance.now() - failedAtMs > BACK_AFTER_MS) tellReturn()
         return answer
       } catch (error) {
         const state = error instanceof Error && 'code' in error ? String(error.code) : ''
         if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
         // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
         if (/^(22|23|42)/.test(state) && !MIXED_UP.test(state)) throw error
-        if (!isAway && state !== LOCK_NOT_AVAILABLE) tellOutage(error as Error, state)
+        if (state !== LOCK_NOT_AVAILABLE) tellOutage(error as Error, state)
         throw new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1, cause: error })
       }
     }
   }
 
+  function tellReturn(): void {
+    isAway = false
+    log.warn({ event: 'database.back' }, 'the database answers again')
+  }
+
   function tellOutage({ message }: Error, state: string): void {
+    failedAtMs = performance.now()
+    if (isAway) return
     isAway = true
     const cure = MIXED_UP.test(state) ? '; the pooler must keep connections apart (PgBouncer: pool_mode = session)' : ''
     log.error({ event: 'database.away' }, `the database cannot be asked: ${message}${cure}`)

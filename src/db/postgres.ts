@@ -17,16 +17,21 @@ const TOO_MANY_CONNECTIONS = '53300'
 const TOO_MANY_PAUSE_MS = 60_000
 const TOO_MANY_RETRY_MS = 50
 const KEEP_ALIVE_MS = 10_000
+/** After so long without an answer from anywhere, it is asked whether the server still knows our connections. */
+const SILENCE_MS = 5000
 const LEAST_VERSION = 14
 /** What a system or a server says that may be there soon. */
 const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
+/** What tells a connection from all others, also from those of another server. */
+const BACKENDS = `select pid || ' ' || extract(epoch from backend_start) as backend from pg_stat_activity`
 /**
  * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement
  * is planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every
  * shard.
  */
 const CONNECTION_SETTINGS = `
-  select pg_is_in_recovery() as is_in_recovery, set_config('default_transaction_isolation', 'read committed', false),
+  select pg_is_in_recovery() as is_in_recovery, (${BACKENDS} where pid = pg_backend_pid()) as backend,
+         set_config('default_transaction_isolation', 'read committed', false),
          set_config('lock_timeout', '300', false), set_config('plan_cache_mode', case
            when exists (select from pg_extension where extname = 'citus') then 'auto'
            else 'force_generic_plan' end, false)`
@@ -40,17 +45,22 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   const Client = clientOf(config, log)
   await bringUpToDate(Client, config, log)
 
+  const backends = new WeakMap<pg.ClientBase, string>()
   const pool = new pg.Pool({
     Client,
     max: databasePoolSize,
     connectionTimeoutMillis: databaseConnectTimeoutSeconds * 1000,
     idleTimeoutMillis: 0,
-    onConnect: refuseRecovery,
+    onConnect: async (client: pg.ClientBase) => void backends.set(client, await setUp(client)),
   })
   pool.on('error', () => {}) // an idle connection broke; the pool has dropped it and opens another when needed
   pool.on('connect', (client) => client.on('error', () => {})) // one in use fails the statement under way
   const reservedTurns = pLimit(Math.max(1, Math.floor(databasePoolSize / 4)))
   const otherTurns = pLimit(databasePoolSize - reservedTurns.concurrency)
+
+  const underWay = new Map<pg.PoolClient, number>() // since when, in milliseconds
+  let answeredAtMs = performance.now()
+  let spareTimer: NodeJS.Timeout | undefined
 
   /** @param max connections of ours at most */
   function resize(max: number): void {
@@ -66,7 +76,8 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
       } catch (error) {
         if (codeOf(error) !== TOO_MANY_CONNECTIONS || !isWanted()) throw error
         resize(Math.max(1, pool.totalCount))
-        setTimeout(resize, TOO_MANY_PAUSE_MS, databasePoolSize).unref()
+        clearTimeout(spareTimer)
+        spareTimer = setTimeout(resize, TOO_MANY_PAUSE_MS, databasePoolSize).unref()
         await pause(TOO_MANY_RETRY_MS)
       }
     }
@@ -84,10 +95,13 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     async function inTurn(): Promise<void> {
       if (isGivenUp) return
       const client = await connect(() => !isGivenUp)
+      underWay.set(client, performance.now())
       try {
         timer.refresh()
         if (!isGivenUp) resolve(await client.query({ name: hash('sha256', text, 'base64url'), text, values }))
+        answeredAtMs = performance.now()
       } finally {
+        underWay.delete(client)
         client.release()
       }
     }
@@ -100,6 +114,27 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     return promise
   }
 
+  /**
+   * Where a server, or the way to it, vanished without a word, what is under way would hang for a quarter of an hour.
+   * Only a server can tell that from one that is slow, and whose connections must not grow more.
+   */
+  async function closeLost(): Promise<void> {
+    const isLong = (sinceMs: number) => performance.now() - sinceMs > SILENCE_MS
+    const clients = [...underWay].filter(([, sinceMs]) => isLong(sinceMs)).map(([client]) => client)
+    if (clients.length === 0 || !isLong(answeredAtMs)) return
+    const probe = new Client({ connectionTimeoutMillis: SILENCE_MS, query_timeout: SILENCE_MS })
+    probe.on('error', () => {})
+    try {
+      await probe.connect()
+      const { rows } = await probe.query(BACKENDS)
+      const known = rows.map(({ backend }) => backend)
+      for (const client of clients) if (!known.includes(backends.get(client))) void client.end()
+    } finally {
+      await probe.end()
+    }
+  }
+  const lossTimer = setInterval(() => closeLost().catch(() => {}), SILENCE_MS).unref() // else asked again
+
   const startEndMs = performance.now() + config.databaseStartTimeoutSeconds * 1000
   const first = await connect(() => performance.now() < startEndMs).catch((error) => {
     throw unusable(error)
@@ -108,12 +143,17 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   return {
     isEmbedded: false,
     run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),
-    close: () => pool.end(),
+    close: () => {
+      clearInterval(lossTimer)
+      return pool.end()
+    },
   }
 }
 
+type ClientClass = new (options?: pg.ClientConfig) => pg.Client
+
 /** A client for the address that DATABASE_URL_FILE has at that moment. */
-function clientOf({ databaseUrl, databaseUrlFile }: Config, log: Log): new () => pg.Client {
+function clientOf({ databaseUrl, databaseUrlFile }: Config, log: Log): ClientClass {
   let url = databaseUrl
   return class extends pg.Client {
     constructor(options?: pg.ClientConfig) {
@@ -127,9 +167,11 @@ function clientOf({ databaseUrl, databaseUrlFile }: Config, log: Log): new () =>
   }
 }
 
-async function refuseRecovery(client: pg.ClientBase): Promise<void> {
+/** @returns what the server knows the connection by */
+async function setUp(client: pg.ClientBase): Promise<string> {
   const { rows } = await client.query(CONNECTION_SETTINGS)
   if (rows[0].is_in_recovery) throw recoveryError()
+  return rows[0].backend
 }
 
 function recoveryError(): Error {
@@ -137,22 +179,22 @@ function recoveryError(): Error {
 }
 
 /** Waits for a database that is away, as it may start later than the module. */
-async function bringUpToDate(Client: new () => pg.Client, config: Config, log: Log): Promise<void> {
+async function bringUpToDate(Client: ClientClass, config: Config, log: Log): Promise<void> {
   const end = performance.now() + config.databaseStartTimeoutSeconds * 1000
   for (let attempt = 1; ; attempt++) {
     try {
       return await migrateOver(Client, config)
     } catch (error) {
       if (error instanceof StartError) throw error
-      const { message } = unusable(error)
       if (!isAway(error) || performance.now() > end) throw unusable(error)
-      if (attempt === 1) log.warn(`${message}; waiting up to ${config.databaseStartTimeoutSeconds} s for it`)
+      const seconds = config.databaseStartTimeoutSeconds
+      if (attempt === 1) log.warn(`${unusable(error).message}; waiting up to ${seconds} s for it`)
       await pause(START_RETRY_MS)
     }
   }
 }
 
-async function migrateOver(Client: new (options?: pg.ClientConfig) => pg.Client, config: Config): Promise<void> {
+async function migrateOver(Client: ClientClass, config: Config): Promise<void> {
   const client = new Client({ connectionTimeoutMillis: config.databaseConnectTimeoutSeconds * 1000 })
   client.on('error', () => {}) // a broken connection fails the statement under way
   try {

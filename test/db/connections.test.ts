@@ -75,9 +75,10 @@ suite('PostgreSQL', needsPostgres, async () => {
     }
   })
 
-  test('whose commits stall never has more of our backends than the pool, and looks go on', async () => {
+  test('whose commits stall never has more of our backends than the pool, looks go on, and the log tells it once', async () => {
     const env = await onCluster({ DATABASE_POOL_SIZE: '8' })
-    const server = await startServer(env)
+    const server = await startProcess(env)
+    const told = (event: string) => server.output().split(`"event":"${event}"`).length - 1
     const { access_token, refresh_token } = await logInSomebody(server)
     const users = await Promise.all(Array.from({ length: 30 }, () => registerSomebody(server)))
     await admin(`alter system set synchronous_standby_names = 'nobody'`)
@@ -96,6 +97,7 @@ suite('PostgreSQL', needsPostgres, async () => {
     }
     assert.deepEqual([...statuses], [503])
     assert.ok(most <= 8, `${most} backends`)
+    assert.deepEqual([told('database.away'), told('database.back')], [1, 0])
 
     await admin('alter system reset synchronous_standby_names')
     await admin('select pg_reload_conf()')
@@ -104,6 +106,34 @@ suite('PostgreSQL', needsPostgres, async () => {
       return status === 200
     })
     assert.equal((await refresh(server, refresh_token)).status, 200)
+    await until('the log to say so', async () => {
+      await me(server, access_token)
+      return told('database.back') > 0
+    })
+    assert.deepEqual([told('database.away'), told('database.back')], [1, 1])
+    await server.end('SIGTERM')
+  })
+
+  test('whose connections vanish without a word is asked over new ones, long before the system gives them up', async () => {
+    const env = await onCluster({ DATABASE_POOL_SIZE: '4' })
+    const { url, loseConnections } = await startProxy(env.DATABASE_URL as string)
+    const server = await startServer({ ...env, DATABASE_URL: url })
+    const sessions = await Promise.all(Array.from({ length: 8 }, () => logInSomebody(server)))
+    const looks = () => Promise.all(sessions.map(({ access_token }) => me(server, access_token)))
+    await looks()
+    loseConnections()
+    const key = newIdempotencyKey()
+    const refreshed = new Set<string>()
+    await until('everybody to have refreshed', async () => {
+      for (const { refresh_token } of sessions) {
+        const { status } = await refresh(server, refresh_token, key)
+        assert.ok([200, 503].includes(status))
+        if (status === 200) refreshed.add(refresh_token)
+      }
+      return refreshed.size === sessions.length
+    })
+    for (const { status } of await looks()) assert.equal(status, 200)
+    assert.ok((await backends(env)) <= 4)
   })
 
   test('that grants a role four connections is asked over four of them, without a refusal', async () => {
