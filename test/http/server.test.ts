@@ -3,13 +3,14 @@
  * open.
  */
 import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { after, suite, test } from 'node:test'
 import { loadConfig } from '../../src/config.ts'
 import { buildApp } from '../../src/main.ts'
 import { assertRefused } from '../support/answers.ts'
 import { answersIn, type BareConnection, connectTo, rawPost } from '../support/bare.ts'
-import { type Answer, freshEnvironment, newCredentials } from '../support/server.ts'
+import { type Answer, freshEnvironment, newCredentials, startProcess } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 const POST = 'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
@@ -76,6 +77,25 @@ suite('within some ten seconds the server closes', { concurrency: true }, () => 
     await until('the second answer', () => answersIn(connection.received()).length === 2)
     connection.socket.destroy()
   })
+})
+
+const canLimitFiles = spawnSync('prlimit', ['--version']).status === 0
+
+test('more silent connections than the system lets it open keep others out for seconds, not for minutes', {
+  skip: canLimitFiles ? false : 'prlimit is not installed',
+}, async () => {
+  const server = await startProcess(await freshEnvironment())
+  execFileSync('prlimit', ['--pid', String(server.process.pid), '--nofile=128:128'])
+  const silent = await Promise.all(Array.from({ length: 200 }, () => connectTo(server.url)))
+  const startedMs = performance.now()
+  await until('an honest login to be answered', async () => {
+    const answer = await server.call('POST', '/auth/login', { body: newCredentials() }).catch(() => undefined)
+    return answer?.status === 401 // undefined where the system had to close the connection
+  })
+  const tookMs = performance.now() - startedMs
+  assert.ok(tookMs < BOUND_MS, `it took ${tookMs} ms`)
+  for (const { socket } of silent) socket.destroy()
+  await server.end('SIGTERM')
 })
 
 suite('at once, and after its answer has arrived, the server closes', () => {
