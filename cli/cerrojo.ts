@@ -1,5 +1,6 @@
 /** The operator's command. Each group of commands stands in a file of its own. */
-import { loadConfig, loadEnvironment, nearest, StartError } from '../src/config.ts'
+import { closestMatch } from 'leven'
+import { loadConfig, loadEnvironment, StartError } from '../src/config.ts'
 import { helpOf, listOf, readWords } from './command.ts'
 import { databaseCommands } from './database.ts'
 import { doctorCommand } from './doctor.ts'
@@ -25,7 +26,7 @@ async function main(words: string[]): Promise<void> {
     if (group.length > 0 && isHelp) return console.log(listOf(group).join('\n'))
     const meant =
       group[0]?.name ??
-      nearest(
+      closestMatch(
         leading,
         COMMANDS.map(({ name }) => name),
       )

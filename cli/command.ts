@@ -1,6 +1,7 @@
 /** What a command of `cerrojo` is: from its name, operands and options its help is written and its words are read. */
 import { parseArgs } from 'node:util'
-import { type Config, nearest, StartError } from '../src/config.ts'
+import { closestMatch } from 'leven'
+import { type Config, StartError } from '../src/config.ts'
 
 interface Option {
   type: 'string' | 'boolean'
@@ -44,7 +45,7 @@ export function readWords({ name, operands: wanted, options: own }: Command, wor
   const { tokens } = parseArgs({ args: words, options, strict: false, tokens: true })
   for (const token of tokens) {
     if (token.kind !== 'option' || Object.hasOwn(options, token.name)) continue
-    const meant = nearest(token.name, Object.keys(options))
+    const meant = closestMatch(token.name, Object.keys(options))
     throw new StartError(`"${name}" takes no ${token.rawName}; did you mean --${meant}? See cerrojo ${name} --help`)
   }
   const { values, positionals } = parseArgs({ args: words, options, allowPositionals: true })

@@ -1,5 +1,6 @@
 /** The environment, read once into one typed object. Names, defaults and units are those of the contract. */
 import { existsSync, readFileSync } from 'node:fs'
+import { closestMatch } from 'leven'
 import Value from 'typebox/value'
 import { SETTINGS, type Setting } from './settings.ts'
 
@@ -82,26 +83,8 @@ export function findStrangeVariables(env: Environment): string[] {
   const known = Object.values(SETTINGS).map(({ name }) => name)
   const strangers = Object.keys(env).filter((name) => /^(AUTH|DATABASE)_/.test(name) && !known.includes(name))
   const warnings = strangers.map((name) => {
-    return `${name} is no variable of Cerrojo; did you mean ${nearest(name, known)}?`
+    return `${name} is no variable of Cerrojo; did you mean ${closestMatch(name, known)}?`
   })
   if (env.DATABASE_URL === '') warnings.push('DATABASE_URL is set to nothing, so the embedded database is used')
   return warnings
-}
-
-export function nearest(word: string, known: string[]): string | undefined {
-  return known.toSorted((one, other) => distance(word, one) - distance(word, other))[0]
-}
-
-/** Levenshtein's: how many letters must be put in, taken out or changed. */
-function distance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, column) => column)
-  for (const [index, letter] of [...one].entries()) {
-    const next = [index + 1]
-    for (const [column, otherLetter] of [...other].entries()) {
-      const changed = (row[column] as number) + Number(letter !== otherLetter)
-      next.push(Math.min(changed, (row[column + 1] as number) + 1, (next[column] as number) + 1))
-    }
-    row = next
-  }
-  return row.at(-1) as number
 }

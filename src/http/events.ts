@@ -1,25 +1,8 @@
 /** The contract's events: one line of the log each, by the one function here. */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
-import type { Client, EventDetails, EventName } from '../models/types.ts'
+import { EVENTS, type EventDetails, type EventKind, type EventName } from '../models/event.ts'
+import type { Client } from '../models/types.ts'
 
-interface EventKind {
-  level: 'debug' | 'info' | 'warn'
-  /** Whether strangers can make many of it: then it takes at most one line a minute, with a count. */
-  isCounted?: boolean
-}
-
-const EVENTS: Record<EventName, EventKind> = {
-  'auth.register': { level: 'info' },
-  'auth.login.success': { level: 'info' },
-  'auth.login.failure': { level: 'info' },
-  'auth.limited': { level: 'warn', isCounted: true },
-  'auth.origin_refused': { level: 'warn', isCounted: true },
-  'auth.logout': { level: 'info' },
-  'token.refresh.success': { level: 'debug' },
-  'token.refresh.repeated': { level: 'info' },
-  'token.refresh.ahead': { level: 'warn', isCounted: true },
-  'token.refresh.reuse_detected': { level: 'warn' },
-}
 const MINUTE_MS = 60_000
 
 /** What has come of a kind since its last line, less than a minute ago, and how to write the next. */
@@ -32,7 +15,7 @@ export function logOf({ id, log, server }: FastifyRequest): FastifyBaseLogger {
 
 /** Writes the line of an event that happened in a request. */
 export function tell(request: FastifyRequest, event: EventName, details: EventDetails = {}, client?: Client): void {
-  const { level, isCounted } = EVENTS[event]
+  const { level, isCounted }: EventKind = EVENTS[event]
   if (request.log.level !== 'debug' && request.log.level !== 'trace' && level === 'debug') return
   const log = logOf(request)
   const line = { event, ...(client && { address: client.ip, user_agent: client.userAgent }), ...details }

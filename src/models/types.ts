@@ -1,4 +1,5 @@
 /** Types that every layer shares, and the one error that the service throws. */
+import type { EventDetails, EventName } from './event.ts'
 
 /** The contract's error codes: what each answers, and the message where none is more exact. */
 export const ERRORS = {
@@ -57,30 +58,6 @@ export interface Client {
   isGone(): boolean
   /** Writes the event to the log, with the request's id and who sent it. */
   tell(event: EventName, details?: EventDetails): void
-}
-
-/** The contract's events of requests; those of keys and of the database are told by their rooms. */
-export type EventName =
-  | 'auth.register'
-  | 'auth.login.success'
-  | 'auth.login.failure'
-  | 'auth.limited'
-  | 'auth.origin_refused'
-  | 'auth.logout'
-  | 'token.refresh.success'
-  | 'token.refresh.repeated'
-  | 'token.refresh.ahead'
-  | 'token.refresh.reuse_detected'
-
-/** What a line of the log may tell of an event: these alone, so that no email or secret gets into it unawares. */
-export interface EventDetails {
-  user_id?: string | undefined
-  session_id?: string | undefined
-  reason?: string
-  limit?: string | undefined
-  network?: string
-  origin_seen?: string
-  origin_expected?: string
 }
 
 export interface Credentials {
