@@ -31,6 +31,7 @@ export async function migrate(run: Run): Promise<void> {
 async function applyInTurn(run: Run, known: string[]): Promise<void> {
   await run(`
     begin isolation level read committed;
+    set local lock_timeout = 0;
     select pg_advisory_xact_lock(${MIGRATION_LOCK});
     create table if not exists schema_migrations (file_name text primary key)`)
   const applied = await appliedMigrations(run)

@@ -31,6 +31,7 @@ const BACKENDS = `select pid || ' ' || extract(epoch from backend_start) as back
  */
 const CONNECTION_SETTINGS = `
   select pg_is_in_recovery() as is_in_recovery, (${BACKENDS} where pid = pg_backend_pid()) as backend,
+         current_setting('server_version_num')::int / 10000 as version, current_setting('server_encoding') as encoding,
          set_config('default_transaction_isolation', 'read committed', false),
          set_config('lock_timeout', '300', false), set_config('plan_cache_mode', case
            when exists (select from pg_extension where extname = 'citus') then 'auto'
@@ -41,10 +42,8 @@ const CONNECTION_SETTINGS = `
  * @throws {StartError} when the database cannot be used, or stays away for DATABASE_START_TIMEOUT_SEC
  */
 export async function openPostgres(config: Config, log: Log, timeoutMs: number): Promise<Engine> {
-  const { databasePoolSize, databaseConnectTimeoutSeconds } = config
+  const { databasePoolSize, databaseConnectTimeoutSeconds, databaseStartTimeoutSeconds } = config
   const Client = clientOf(config, log)
-  await bringUpToDate(Client, config, log)
-
   const backends = new WeakMap<pg.ClientBase, string>()
   const pool = new pg.Pool({
     Client,
@@ -135,18 +134,36 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   }
   const lossTimer = setInterval(() => closeLost().catch(() => {}), SILENCE_MS).unref() // else asked again
 
-  const startEndMs = performance.now() + config.databaseStartTimeoutSeconds * 1000
-  const first = await connect(() => performance.now() < startEndMs).catch((error) => {
-    throw unusable(error)
+  /** Waits for a database that is away, as it may start later than the module. */
+  async function bringUpToDate(): Promise<void> {
+    const endMs = performance.now() + databaseStartTimeoutSeconds * 1000
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const client = await connect(() => performance.now() < endMs)
+        return await migrate((text) => client.query(text)).finally(() => client.release())
+      } catch (error) {
+        if (error instanceof StartError) throw error
+        const found = `The database that DATABASE_URL names cannot be used: ${(error as Error).message}`
+        if (!isAway(error) || performance.now() > endMs) throw new StartError(found)
+        if (attempt === 1) log.warn(`${found}; waiting up to ${databaseStartTimeoutSeconds} s for it`)
+        await pause(START_RETRY_MS)
+      }
+    }
+  }
+
+  async function close(): Promise<void> {
+    clearInterval(lossTimer)
+    await pool.end()
+  }
+
+  await bringUpToDate().catch(async (error) => {
+    await close()
+    throw error
   })
-  first.release() // the first request finds it: far away, to open one takes longer than anybody waits
   return {
     isEmbedded: false,
     run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),
-    close: () => {
-      clearInterval(lossTimer)
-      return pool.end()
-    },
+    close,
   }
 }
 
@@ -167,55 +184,20 @@ function clientOf({ databaseUrl, databaseUrlFile }: Config, log: Log): ClientCla
   }
 }
 
-/** @returns what the server knows the connection by */
+/**
+ * @returns what the server knows the connection by
+ * @throws {StartError} when the database is not one for us
+ */
 async function setUp(client: pg.ClientBase): Promise<string> {
   const { rows } = await client.query(CONNECTION_SETTINGS)
-  if (rows[0].is_in_recovery) throw recoveryError()
-  return rows[0].backend
-}
-
-function recoveryError(): Error {
-  return Object.assign(new Error('this PostgreSQL is in recovery and takes no writes'), { code: '57P03' })
-}
-
-/** Waits for a database that is away, as it may start later than the module. */
-async function bringUpToDate(Client: ClientClass, config: Config, log: Log): Promise<void> {
-  const end = performance.now() + config.databaseStartTimeoutSeconds * 1000
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await migrateOver(Client, config)
-    } catch (error) {
-      if (error instanceof StartError) throw error
-      if (!isAway(error) || performance.now() > end) throw unusable(error)
-      const seconds = config.databaseStartTimeoutSeconds
-      if (attempt === 1) log.warn(`${unusable(error).message}; waiting up to ${seconds} s for it`)
-      await pause(START_RETRY_MS)
-    }
-  }
-}
-
-async function migrateOver(Client: ClientClass, config: Config): Promise<void> {
-  const client = new Client({ connectionTimeoutMillis: config.databaseConnectTimeoutSeconds * 1000 })
-  client.on('error', () => {}) // a broken connection fails the statement under way
-  try {
-    await client.connect()
-    const { rows } = await client.query(`
-      select current_setting('server_version_num')::int / 10000 as version, pg_is_in_recovery() as is_in_recovery,
-             current_setting('server_encoding') as encoding`)
-    const { version, encoding, is_in_recovery } = rows[0]
-    if (version < LEAST_VERSION)
-      throw new StartError(`The database is PostgreSQL ${version}; Cerrojo needs ${LEAST_VERSION} or newer`)
-    if (encoding !== 'UTF8')
-      throw new StartError(`The database's encoding is ${encoding}; make one with: create database … encoding 'UTF8'`)
-    if (is_in_recovery) throw recoveryError()
-    await migrate((text) => client.query(text))
-  } finally {
-    await client.end()
-  }
-}
-
-function unusable(error: unknown): StartError {
-  return new StartError(`The database that DATABASE_URL names cannot be used: ${(error as Error).message}`)
+  const { version, encoding, is_in_recovery, backend } = rows[0]
+  if (version < LEAST_VERSION)
+    throw new StartError(`The database is PostgreSQL ${version}; Cerrojo needs ${LEAST_VERSION} or newer`)
+  if (encoding !== 'UTF8')
+    throw new StartError(`The database's encoding is ${encoding}; make one with: create database … encoding 'UTF8'`)
+  if (is_in_recovery)
+    throw Object.assign(new Error('this PostgreSQL is in recovery and takes no writes'), { code: '57P03' })
+  return backend
 }
 
 function isAway(error: unknown): boolean {
