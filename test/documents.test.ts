@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
@@ -24,6 +25,21 @@ suite('the documents', () => {
       assert.match(await read('.env.example'), new RegExp(`^#?${name}=`, 'm'))
       assert.ok((await read('README.md')).includes(`| \`${name}\` |`), name)
     }
+  })
+
+  test('SECURITY.md names no test that there is not', async () => {
+    const rows = (await read('SECURITY.md')).split('\n').filter((line) => line.startsWith('|'))
+    const named = rows.flatMap((row) => [...row.matchAll(/\*([^*]+)\*/g)].map(([, title]) => title as string))
+    const files = globSync('test/**/*.test.ts', { cwd: ROOT })
+    const texts = await Promise.all(files.map((file) => read(file)))
+    assert.ok(named.length >= 5)
+    for (const title of named)
+      assert.ok(
+        texts.some((text) => text.includes(`test('${title}'`)),
+        title,
+      )
+    const paths = [...rows.join().matchAll(/`(test\/[^`]+)`/g)].map(([, path]) => path as string)
+    for (const path of paths) assert.ok(files.includes(path), path)
   })
 
   test("README's walk with curl prints what README says", async () => {
