@@ -6,7 +6,7 @@ import Type, { type TSchema } from 'typebox'
 
 const DAY_SECONDS = 24 * 60 * 60
 const MOST = 2_147_483_647
-const PROCESSORS = availableParallelism()
+const CORES = availableParallelism()
 /** A token of RFC 9110, section 5.6.2. */
 const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** A path-value of RFC 6265, section 4.1.1, without blanks. */
@@ -44,12 +44,7 @@ export const SETTINGS = {
   accessTtlSeconds: seconds('AUTH_ACCESS_TTL_SEC', [1, MOST], 900, 'that an access token lives'),
   refreshTtlSeconds: seconds('AUTH_REFRESH_TTL_SEC', [1, MOST], 1_209_600, 'that a session lives unused (14 days)'),
   sessionMaxSeconds: seconds('AUTH_SESSION_MAX_SEC', [1, MOST], 7_776_000, 'that a session lives in all (90 days)'),
-  refreshGraceSeconds: seconds(
-    'AUTH_REFRESH_GRACE_SEC',
-    [0, MOST],
-    0,
-    'in which the token just replaced still gets its successor without an Idempotency-Key; 0: never',
-  ),
+  refreshGraceSeconds: seconds('AUTH_REFRESH_GRACE_SEC', [0, MOST], 0, 'of grace for a token just replaced; 0: none'),
   clockSkewSeconds: seconds('AUTH_CLOCK_SKEW_SEC', [0, MOST], 60, 'by which clocks may differ'),
   jwksCacheTtlSeconds: seconds('AUTH_JWKS_CACHE_TTL_SEC', [1, MOST], 600, 'that published keys may be cached'),
 
@@ -66,22 +61,8 @@ export const SETTINGS = {
   cookieSameSite: oneOf('AUTH_COOKIE_SAMESITE', ['Strict', 'Lax', 'None'], 'None for pages of another site, if Secure'),
 
   bcryptRounds: count('AUTH_BCRYPT_ROUNDS', 'cost', [4, 16], 12, 'of bcrypt; each step doubles the time'),
-  hashConcurrency: count(
-    'AUTH_HASH_CONCURRENCY',
-    'passwords',
-    [1, 1000],
-    PROCESSORS,
-    'hashed at once',
-    '1 a processor',
-  ),
-  hashQueue: count(
-    'AUTH_HASH_QUEUE',
-    'passwords',
-    [0, MOST],
-    20 * PROCESSORS,
-    'that may wait, others get 503',
-    '20 a processor',
-  ),
+  hashConcurrency: count('AUTH_HASH_CONCURRENCY', 'passwords', [1, 1000], CORES, 'hashed at once', '1 a processor'),
+  hashQueue: count('AUTH_HASH_QUEUE', 'passwords', [0, MOST], 20 * CORES, 'that may wait; else 503', '20 a processor'),
   requireVerifiedEmail: flag('AUTH_REQUIRE_VERIFIED_EMAIL', false, 'true: only verified emails may log in'),
   frontEncRequired: flag('AUTH_FRONT_ENC_REQUIRED', false, 'true: only credentials encrypted, with iat and jti'),
 
