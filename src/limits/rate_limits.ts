@@ -6,7 +6,6 @@ import { RateLimiterMemory, RateLimiterPostgres } from 'rate-limiter-flexible'
 import type { Config } from '../config.ts'
 import { hasSessionFrom } from '../db/auth.ts'
 import type { Database } from '../db/database.ts'
-import { giveBackCounts } from '../db/limits.ts'
 import { AuthError, type Client } from '../models/types.ts'
 import { sha256 } from '../utils/tokens.ts'
 
@@ -74,14 +73,8 @@ export function createRateLimits(config: Config, database: Database) {
   }
 
   async function giveBack(counts: Count[]): Promise<void> {
-    if (database.isEmbedded) {
-      const open = counts.filter(({ windowEndsMs }) => Date.now() < windowEndsMs)
-      for (const { limiter, key } of open) await limiter.reward(key)
-    } else if (counts.length > 0) {
-      const keys = counts.map(({ limiter, key }) => limiter.getKey(key))
-      const windowEndsMs = counts.map((counted) => counted.windowEndsMs)
-      await giveBackCounts(database, keys, windowEndsMs)
-    }
+    const current = counts.filter(({ windowEndsMs }) => Date.now() < windowEndsMs) // a next window has not counted it
+    await Promise.all(current.map(({ limiter, key }) => limiter.reward(key)))
   }
 
   /** Counts a wrong password, or an encrypted payload that was decrypted in vain.
