@@ -113,7 +113,10 @@ async function start(proxy: Proxy, nodes: string[], hasPrefix = false): Promise<
   const path = join(folder, proxy.file)
   const text = readFileSync(join(import.meta.dirname, '../../deploy', proxy.file), 'utf8')
   writeFileSync(path, proxy.adapt(text, { port, nodes, hasPrefix, folder }))
-  const child = spawn(proxy.name, proxy.words(path), { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin`, HOME: folder }, stdio: 'pipe' })
+  const child = spawn(proxy.name, proxy.words(path), {
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin`, HOME: folder },
+    stdio: 'pipe',
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk) => {
