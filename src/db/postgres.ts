@@ -20,6 +20,8 @@ const KEEP_ALIVE_MS = 10_000
 const LEAST_VERSION = 14
 /** What a system or a server says that may be there soon. */
 const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
+/** Of a certificate; what Node's own message advises is about Node. */
+const UNKNOWN_SIGNER = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/
 /**
  * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement
  * is planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every
@@ -173,7 +175,11 @@ async function migrateOver(Client: new (options?: pg.ClientConfig) => pg.Client,
 }
 
 function unusable(error: unknown): StartError {
-  return new StartError(`The database that DATABASE_URL names cannot be used: ${(error as Error).message}`)
+  const code = codeOf(error)
+  const reason = UNKNOWN_SIGNER.test(code)
+    ? `its certificate is of no authority that is trusted here (${code}); name a file with that authority's by sslrootcert`
+    : (error as Error).message
+  return new StartError(`The database that DATABASE_URL names cannot be used: ${reason}`)
 }
 
 function isAway(error: unknown): boolean {
