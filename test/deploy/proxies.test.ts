@@ -76,7 +76,11 @@ const PROXIES: Proxy[] = [
     adapt: (text, { port, nodes: [first, second], hasPrefix, folder }) => {
       writeFileSync(join(folder, 'pem'), readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'))
       return replaced(text, [
+        ['user haproxy', ''],
+        ['group haproxy', ''],
+        ['chroot /var/lib/haproxy', ''],
         ['log /dev/log local0', ''],
+        ['/run/haproxy/admin.sock', join(folder, 'admin.sock')],
         ['bind :443', `bind 127.0.0.1:${port}`],
         ['/etc/haproxy/auth.example.com.pem', join(folder, 'pem')],
         ['127.0.0.1:3000', String(first)],
