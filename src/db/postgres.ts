@@ -177,7 +177,7 @@ async function migrateOver(Client: new (options?: pg.ClientConfig) => pg.Client,
 function unusable(error: unknown): StartError {
   const code = codeOf(error)
   const reason = UNKNOWN_SIGNER.test(code)
-    ? `its certificate is of no authority that is trusted here (${code}); name a file with that authority's by sslrootcert`
+    ? `its certificate is of no authority that is trusted here (${code}); give that authority's file as sslrootcert`
     : (error as Error).message
   return new StartError(`The database that DATABASE_URL names cannot be used: ${reason}`)
 }

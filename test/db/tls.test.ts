@@ -52,7 +52,7 @@ suite('PostgreSQL over TLS', { skip }, async () => {
     assert.equal(
       await refusal(urlFor('localhost', makeAuthority().certificate)),
       'its certificate is of no authority that is trusted here (UNABLE_TO_VERIFY_LEAF_SIGNATURE); ' +
-        "name a file with that authority's by sslrootcert\n",
+        "give that authority's file as sslrootcert\n",
     )
   })
 
