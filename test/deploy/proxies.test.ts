@@ -64,7 +64,7 @@ const PROXIES: Proxy[] = [
       const site = replaced(text, [
         ['{$SITE:auth.example.com} {', `https://localhost:${port} {\nbind 127.0.0.1\ntls ${certificate} ${key}`],
         ['{$NODES:127.0.0.1:3000}', nodes.join(' ')],
-        ...when(hasPrefix, ['\thandle {', '\thandle_path /api/* {']),
+        ...when(hasPrefix, ['handle {', 'handle_path /api/* {']),
       ])
       return `{\nadmin off\nauto_https disable_redirects\nstorage file_system ${folder}\n}\n${site}`
     },
@@ -94,16 +94,15 @@ const PROXIES: Proxy[] = [
 
 type Replacement = [text: string, by: string]
 
-/** The first of each text by another, each of which must be there. */
+/** Each text by another, in the first line that has it and is no comment, unless the text begins one. */
 function replaced(text: string, replacements: Replacement[]): string {
-  return replacements.reduce((before, [old, by]) => {
-    const lines = before.split('\n')
-    const isComment = (line: string) => line.trim().startsWith('#') && !old.startsWith('#')
-    const index = lines.findIndex((line) => line.includes(old.trim()) && !isComment(line))
-    assert.notEqual(index, -1, `${old} is there`)
-    lines[index] = (lines[index] as string).replace(old.trim(), () => by)
-    return lines.join('\n')
-  }, text)
+  const lines = text.split('\n')
+  for (const [old, by] of replacements) {
+    const index = lines.findIndex((line) => line.includes(old) && (old.startsWith('#') || !/^\s*#/.test(line)))
+    assert.notEqual(index, -1, `${old} stands there`)
+    lines[index] = (lines[index] as string).replace(old, () => by)
+  }
+  return lines.join('\n')
 }
 
 function when(condition: unknown, ...replacements: Replacement[]): Replacement[] {
