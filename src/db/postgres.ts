@@ -24,6 +24,8 @@ const LEAST_VERSION = 14
 const AWAY = /^(ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|57P0\d|53300|08...)$/
 /** What tells a connection from all others, also from those of another server. */
 const BACKENDS = `select pid || ' ' || extract(epoch from backend_start) as backend from pg_stat_activity`
+/** Of a certificate; what Node's own message advises is about Node. */
+const UNKNOWN_SIGNER = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/
 /**
  * Waiting for a row that another transaction holds ends soon, and in a batch each caller then tries alone. A statement
  * is planned once for each connection, and a batch not anew for each size; on Citus a generic plan would ask every
@@ -143,7 +145,7 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
         return await migrate((text) => client.query(text)).finally(() => client.release())
       } catch (error) {
         if (error instanceof StartError) throw error
-        const found = `The database that DATABASE_URL names cannot be used: ${(error as Error).message}`
+        const found = `The database that DATABASE_URL names cannot be used: ${reasonOf(error)}`
         if (!isAway(error) || performance.now() > endMs) throw new StartError(found)
         if (attempt === 1) log.warn(`${found}; waiting up to ${databaseStartTimeoutSeconds} s for it`)
         await pause(START_RETRY_MS)
@@ -198,6 +200,12 @@ async function setUp(client: pg.ClientBase): Promise<string> {
   if (is_in_recovery)
     throw Object.assign(new Error('this PostgreSQL is in recovery and takes no writes'), { code: '57P03' })
   return backend
+}
+
+function reasonOf(error: unknown): string {
+  const code = codeOf(error)
+  if (!UNKNOWN_SIGNER.test(code)) return (error as Error).message
+  return `its certificate is of no authority that is trusted here (${code}); give that authority's file as sslrootcert`
 }
 
 function isAway(error: unknown): boolean {

@@ -1,11 +1,21 @@
 /** A throwaway PostgreSQL cluster of the system's own binaries, on a loopback port, run by a user that is not root. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chownSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chownSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
+import type { Certificate } from './certificates.ts'
 
 export interface Cluster {
   /** Of the maintenance database. */
@@ -25,7 +35,8 @@ export function findPostgres(): string | undefined {
   return folders.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
 }
 
-export async function startCluster(): Promise<Cluster> {
+/** @param certificate with which it offers TLS; none: it offers none */
+export async function startCluster(certificate?: Certificate): Promise<Cluster> {
   const binaries = findPostgres()
   if (!binaries) throw new Error('PostgreSQL is not installed. On Debian: apt-get install postgresql')
   const folder = mkdtempSync(join(tmpdir(), 'cerrojo-cluster-'))
@@ -41,6 +52,8 @@ export async function startCluster(): Promise<Cluster> {
     ['--pgdata', data, '--username', 'cerrojo', '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'],
     { ...user, cwd: folder, stdio: 'pipe' },
   )
+
+  if (certificate) offerTls(data, certificate, user)
 
   const cluster: Cluster = {
     url,
@@ -74,6 +87,14 @@ export async function startCluster(): Promise<Cluster> {
   }
   await cluster.start()
   return cluster
+}
+
+/** PostgreSQL takes a private key that only its user may read. */
+function offerTls(data: string, { certificate, key }: Certificate, user: ReturnType<typeof postgresUser>): void {
+  writeFileSync(join(data, 'server.key'), readFileSync(key), { mode: 0o600 })
+  if (user.uid) chownSync(join(data, 'server.key'), user.uid, user.gid)
+  writeFileSync(join(data, 'server.crt'), readFileSync(certificate))
+  appendFileSync(join(data, 'postgresql.conf'), 'ssl = on\n')
 }
 
 /** PostgreSQL gives each of its processes a group of its own. */
