@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { unzipSync } from 'fflate'
 import { writeZip } from '../../scripts/zip.ts'
+import { outsideEnvironment } from '../support/outside.ts'
 import { call, logInSomebody } from '../support/server.ts'
 
 test('the zip, unpacked into an empty folder, runs by the command of its README, and one can log in', async () => {
@@ -18,12 +19,9 @@ test('the zip, unpacked into an empty folder, runs by the command of its README,
   }
 
   const [, command = ''] = /```sh\n(.*?)```/s.exec(await readFile(join(folder, 'cerrojo/README.md'), 'utf8')) ?? []
-  // As in a shell of the user's own: without what this npm run and these tests have set.
-  const env = Object.entries(process.env).filter(([name]) => !/^(npm_(?!config_reg)|INIT_CWD|NODE_TEST)/.test(name))
-  const outsidePath = (process.env.PATH ?? '').split(':').filter((entry) => !entry.includes('node_modules'))
   const child = spawn('bash', ['-euc', command], {
     cwd: join(folder, 'cerrojo'),
-    env: { ...Object.fromEntries(env), PATH: outsidePath.join(':'), PORT: '0', AUTH_BCRYPT_ROUNDS: '4' },
+    env: { ...outsideEnvironment(), PORT: '0', AUTH_BCRYPT_ROUNDS: '4' },
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   })
