@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
@@ -7,6 +8,7 @@ import { promisify } from 'node:util'
 import { generateOpenApi } from '../scripts/openapi.ts'
 import { writeExample, writeReadme } from '../scripts/settings.ts'
 import { SETTINGS } from '../src/settings.ts'
+import { blocksOf, findBroken, inlineCodeOf } from './support/documents.ts'
 import { startServer } from './support/server.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -36,6 +38,37 @@ suite('the documents', () => {
     const printed = stdout.split('\n').filter((line) => line !== '')
     assert.equal(printed.length, promised.length)
     for (const [index, line] of promised.entries()) assert.match(printed[index] as string, patternOf(line))
+  })
+
+  for (const name of ['README.md', 'README.es.md', 'CONTRIBUTING.md', 'docs/embedding.md'])
+    test(`${name} names no link, path or command that leads nowhere`, async () => {
+      assert.deepEqual(await findBroken(ROOT, name), [])
+    })
+
+  test('README, README.es and docs/embedding name the version that package.json has', async () => {
+    const { version } = JSON.parse(await read('package.json'))
+    for (const name of ['README.md', 'README.es.md', 'docs/embedding.md'])
+      for (const [, named] of (await read(name)).matchAll(/cerrojo[- ](\d+\.\d+\.\d+)/gi))
+        assert.equal(named, version, name)
+    assert.ok((await read('README.md')).includes(`Cerrojo ${version} listens on http://127.0.0.1:3000 and uses`))
+  })
+
+  test('nobody is told to run npx cerrojo who has not installed the package, as npx would fetch any of that name', async () => {
+    const told = globSync(['*.md', 'docs/*.md', 'scripts/*.md', 'cli/*.ts', 'src/**/*.ts'], { cwd: ROOT })
+    assert.ok(told.includes('README.md') && told.includes('cli/cerrojo.ts'))
+    for (const name of told.filter((name) => name !== join('docs', 'embedding.md')))
+      assert.doesNotMatch(await read(name), /npx/, name)
+    assert.match(await read('docs/embedding.md'), /npm install \.\/cerrojo-.*npx cerrojo/s, 'installed first')
+  })
+
+  test('README.es has the code, the commands, the links and the sections of README', async () => {
+    const [english, spanish] = await Promise.all([read('README.md'), read('README.es.md')])
+    for (const language of ['sh', 'text']) assert.deepEqual(blocksOf(spanish, language), blocksOf(english, language))
+    const countHeadings = (text: string) => text.match(/^#+ /gm)?.length
+    assert.equal(countHeadings(spanish), countHeadings(english))
+    const withoutSettings = (text: string) => text.replace(/<!-- settings -->.*<!-- end of settings -->/s, '')
+    const named = (text: string) => new Set(inlineCodeOf(withoutSettings(text)))
+    assert.deepEqual(named(spanish), named(english))
   })
 })
 
