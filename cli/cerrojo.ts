@@ -11,7 +11,8 @@ const COMMANDS = [startCommand, ...keyCommands, ...databaseCommands, doctorComma
 
 const HELP = `Usage: cerrojo <command> [options]
 
-Reads the same environment, and file .env, as the server. cerrojo <command> --help tells more, cerrojo --version which this is.
+Reads the same environment, and file .env, as the server. cerrojo <command> --help tells more,
+cerrojo --version which this is.
 
 ${listOf(COMMANDS).join('\n')}
 `
