@@ -45,11 +45,17 @@ suite('the documents', () => {
       assert.deepEqual(await findBroken(ROOT, name), [])
     })
 
-  test('README, README.es and docs/embedding name the version that package.json has', async () => {
+  test('the documents name the version that package.json has, and tell nobody to install what is nowhere', async () => {
     const { version } = JSON.parse(await read('package.json'))
-    for (const name of ['README.md', 'README.es.md', 'docs/embedding.md'])
-      for (const [, named] of (await read(name)).matchAll(/cerrojo[- ](\d+\.\d+\.\d+)/gi))
-        assert.equal(named, version, name)
+    const names = ['README.md', 'README.es.md', 'docs/embedding.md']
+    for (const name of [...names, 'packages/client/README.md', 'packages/verifier/README.md']) {
+      const document = await read(name)
+      const named = [...document.matchAll(/cerrojo(?:-client|-verifier)?[- ](\d+\.\d+\.\d+)/gi)]
+      assert.ok(named.length > 0, name)
+      for (const [, one] of named) assert.equal(one, version, name)
+      for (const [, what] of document.matchAll(/npm install (\S+)/g))
+        assert.match(what as string, /^\.\/cerrojo-/, 'a registry may give a stranger of that name')
+    }
     assert.ok((await read('README.md')).includes(`Cerrojo ${version} listens on http://127.0.0.1:3000 and uses`))
   })
 

@@ -80,7 +80,7 @@ async function whileServing(command: string[], work: (url: string) => Promise<vo
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
   const answers = () => fetch(`http://127.0.0.1:${port}`).then(Boolean, () => false)
   try {
-    await until(`${command.join(' ')} to serve: ${output}`, async () => child.exitCode !== null || (await answers()))
+    await until(`${command.join(' ')} to serve`, async () => child.exitCode !== null || (await answers()))
     assert.equal(child.exitCode, null, output)
     await work(`http://127.0.0.1:${port}`)
   } finally {
