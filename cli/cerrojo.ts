@@ -1,16 +1,19 @@
 /** The operator's command. Each group of commands stands in a file of its own. */
 import { closestMatch } from 'leven'
+import manifest from '../package.json' with { type: 'json' }
 import { loadConfig, loadEnvironment, StartError } from '../src/config.ts'
 import { helpOf, listOf, readWords } from './command.ts'
 import { databaseCommands } from './database.ts'
 import { doctorCommand } from './doctor.ts'
 import { keyCommands } from './keys.ts'
+import { startCommand } from './start.ts'
 
-const COMMANDS = [...keyCommands, ...databaseCommands, doctorCommand]
+const COMMANDS = [startCommand, ...keyCommands, ...databaseCommands, doctorCommand]
 
 const HELP = `Usage: cerrojo <command> [options]
 
-Reads the same environment, and file .env, as the server. cerrojo <command> --help tells more.
+Reads the same environment, and file .env, as the server. cerrojo <command> --help tells more,
+cerrojo --version which this is.
 
 ${listOf(COMMANDS).join('\n')}
 `
@@ -20,6 +23,7 @@ async function main(words: string[]): Promise<void> {
   const leading = (optionsAt === -1 ? words : words.slice(0, optionsAt)).slice(0, 2).join(' ')
   const isHelp = words.includes('--help')
   if (leading === '' && (isHelp || words.length === 0)) return void process.stdout.write(HELP)
+  if (leading === '' && words.includes('--version')) return console.log(manifest.version)
   const command = COMMANDS.find(({ name }) => `${leading} `.startsWith(`${name} `))
   if (command === undefined) {
     const group = COMMANDS.filter(({ name }) => name.startsWith(`${leading} `))

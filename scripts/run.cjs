@@ -7,9 +7,10 @@
 'use strict'
 const { spawn, spawnSync } = require('node:child_process')
 const path = require('node:path')
+const { engines } = require('../package.json')
 
-/** The first that has `import.meta.main`, and runs TypeScript without a flag. */
-const LEAST_VERSION = [24, 2]
+/** Here the first that has `import.meta.main`, and runs TypeScript without a flag; compiled, an older one will do. */
+const LEAST_VERSION = engines.node.replace('>=', '').split('.').map(Number)
 const PARENT_CHECK_MS = 250
 
 function isNewEnough(version) {
@@ -32,7 +33,7 @@ function run(args) {
   const node = isNewEnough(process.versions.node) ? process.execPath : findPinnedNode()
   if (node === undefined) {
     const wanted = `Cerrojo needs Node ${LEAST_VERSION.join('.')} or newer`
-    const found = `this is Node ${process.versions.node}, and the one that npm installs is missing here or does not run`
+    const found = `this is Node ${process.versions.node}, and npm has installed none here that runs`
     console.error(`${wanted}, but ${found}. Install a newer one from https://nodejs.org, or run npm ci again.`)
     process.exit(1)
   }

@@ -6,14 +6,18 @@ import { type Zippable, zipSync } from 'fflate'
 const ROOT = join(import.meta.dirname, '..')
 const CONTENT = [
   'src',
+  'cli',
   'scripts/run.cjs',
   'migrations',
   'contract',
+  'docs',
+  'deploy',
   'package-lock.json',
   '.npmrc',
   '.env.example',
   'LICENSE',
   'SECURITY.md',
+  'CHANGELOG.md',
 ]
 /** The same content always gives the same file. */
 const MODIFIED = new Date('2026-01-01T00:00:00')

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { constants } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
+import manifest from '../package.json' with { type: 'json' }
 import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
 import { type Config, findStrangeVariables, loadConfig, loadEnvironment, StartError } from './config.ts'
@@ -18,6 +19,8 @@ import { createRateLimits } from './limits/rate_limits.ts'
 import type { AuthContext } from './service/auth.ts'
 import { openKeyStore } from './utils/jwks.ts'
 import { createUnanswered } from './utils/tokens.ts'
+
+export { type Config, loadConfig, StartError } from './config.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 const EMBEDDED_RISK = 'a power cut may lose its last writes; DATABASE_URL names a PostgreSQL'
@@ -96,7 +99,7 @@ async function run(): Promise<void> {
   if (!app) return // nobody was served yet, and what a start leaves half done the next one finishes
   const address = await app.listen({ host: config.host, port: config.port })
   const database = config.databaseUrl ? 'PostgreSQL' : `the embedded database in ${config.dataDir} (${EMBEDDED_RISK})`
-  console.log(`Cerrojo listens on ${address} and uses ${database}`)
+  console.log(`Cerrojo ${manifest.version} listens on ${address} and uses ${database}`)
 
   await stopAsked
   const longestMs = config.shutdownDelaySeconds * 1000 + STOP_TIMEOUT_MS + CLOSE_TIMEOUT_MS
@@ -116,7 +119,8 @@ function waitForSignal(): Promise<void> {
   })
 }
 
-if (import.meta.main)
+/** Serves until SIGINT or SIGTERM, and ends the process: with 0, or with 1 when it cannot start. */
+export async function start(): Promise<void> {
   await run().then(
     () => process.exit(0),
     (error) => {
@@ -126,3 +130,6 @@ if (import.meta.main)
       process.exit(1)
     },
   )
+}
+
+if (import.meta.main) start()

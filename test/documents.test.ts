@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { generateOpenApi } from '../scripts/openapi.ts'
 import { writeExample, writeReadme } from '../scripts/settings.ts'
 import { SETTINGS } from '../src/settings.ts'
+import { blocksOf, findBroken, inlineCodeOf } from './support/documents.ts'
 import { startServer } from './support/server.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -52,6 +53,43 @@ suite('the documents', () => {
     const printed = stdout.split('\n').filter((line) => line !== '')
     assert.equal(printed.length, promised.length)
     for (const [index, line] of promised.entries()) assert.match(printed[index] as string, patternOf(line))
+  })
+
+  for (const name of ['README.md', 'README.es.md', 'CONTRIBUTING.md', 'docs/embedding.md'])
+    test(`${name} names no link, path or command that leads nowhere`, async () => {
+      assert.deepEqual(await findBroken(ROOT, name), [])
+    })
+
+  test('the documents name the version that package.json has, and tell nobody to install what is nowhere', async () => {
+    const { version } = JSON.parse(await read('package.json'))
+    const names = ['README.md', 'README.es.md', 'docs/embedding.md']
+    for (const name of [...names, 'packages/client/README.md', 'packages/verifier/README.md']) {
+      const document = await read(name)
+      const named = [...document.matchAll(/cerrojo(?:-client|-verifier)?[- ](\d+\.\d+\.\d+)/gi)]
+      assert.ok(named.length > 0, name)
+      for (const [, one] of named) assert.equal(one, version, name)
+      for (const [, what] of document.matchAll(/npm install (\S+)/g))
+        assert.match(what as string, /^\.\/cerrojo-/, 'a registry may give a stranger of that name')
+    }
+    assert.ok((await read('README.md')).includes(`Cerrojo ${version} listens on http://127.0.0.1:3000 and uses`))
+  })
+
+  test('nobody is told to run npx cerrojo who has not installed the package, as npx would fetch any of that name', async () => {
+    const told = globSync(['*.md', 'docs/*.md', 'scripts/*.md', 'cli/*.ts', 'src/**/*.ts'], { cwd: ROOT })
+    assert.ok(told.includes('README.md') && told.includes('cli/cerrojo.ts'))
+    for (const name of told.filter((name) => name !== join('docs', 'embedding.md')))
+      assert.doesNotMatch(await read(name), /npx/, name)
+    assert.match(await read('docs/embedding.md'), /npm install \.\/cerrojo-.*npx cerrojo/s, 'installed first')
+  })
+
+  test('README.es has the code, the commands, the links and the sections of README', async () => {
+    const [english, spanish] = await Promise.all([read('README.md'), read('README.es.md')])
+    for (const language of ['sh', 'text']) assert.deepEqual(blocksOf(spanish, language), blocksOf(english, language))
+    const countHeadings = (text: string) => text.match(/^#+ /gm)?.length
+    assert.equal(countHeadings(spanish), countHeadings(english))
+    const withoutSettings = (text: string) => text.replace(/<!-- settings -->.*<!-- end of settings -->/s, '')
+    const named = (text: string) => new Set(inlineCodeOf(withoutSettings(text)))
+    assert.deepEqual(named(spanish), named(english))
   })
 })
 

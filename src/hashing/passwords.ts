@@ -1,4 +1,5 @@
 /** Hashes passwords by bcrypt: the gate at which clients take turns, and the threads behind it. */
+import { extname } from 'node:path'
 import pLimit from 'p-limit'
 import { Piscina } from 'piscina'
 import type { Config } from '../config.ts'
@@ -9,6 +10,8 @@ import type { User } from '../models/user.ts'
  * `$2a$` and `$2y$` mean the same as `$2b$`. A cost above 16 would keep a thread for long, and nothing could stop it.
  */
 const HASH_FORM = /^\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/
+/** Beside this file, and like it: TypeScript here, JavaScript where it is compiled. */
+const THREAD = new URL(`thread${extname(import.meta.url)}`, import.meta.url).href
 const IDLE_THREAD_MS = 60_000
 const NICE_INCREMENT = 10
 
@@ -26,7 +29,7 @@ export function createPasswords(
   const turns = pLimit(hashConcurrency)
   const waiting = new Set<Client>()
   const threads = new Piscina({
-    filename: import.meta.resolve('./thread.ts'),
+    filename: THREAD,
     minThreads: 0,
     maxThreads: hashConcurrency,
     idleTimeout: IDLE_THREAD_MS,

@@ -37,7 +37,7 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
 
 /** Refuses what is for nobody here. The answer to a preflight is whole by now. */
 async function refuseStray(request: FastifyRequest, reply: FastifyReply) {
-  const { host: hosts = [] } = request.raw.headersDistinct
+  const { host: hosts = [] } = request.raw.headersDistinct ?? { host: [request.headers.host] } // inject() has none
   const isHostOptional = request.raw.httpVersion === '1.0' && hosts.length === 0
   if (!isHostOptional && (hosts.length !== 1 || !HOST_FORM.test(hosts[0] as string)))
     throw refusal(400, 'The Host header must be there, once, and name a host')

@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
-import { suite, test } from 'node:test'
+import { after, suite, test } from 'node:test'
 import fc from 'fast-check'
 import { loadConfig } from '../../src/config.ts'
+import { buildApp } from '../../src/main.ts'
 import { type AuthErrorCode, ERRORS } from '../../src/models/types.ts'
 import { issueAccessToken } from '../../src/utils/crypto.ts'
 import { assertRefused } from '../support/answers.ts'
 import { openStore } from '../support/keys.ts'
 import {
   type Answer,
+  freshEnvironment,
   logInSomebody,
   me,
   newCredentials,
@@ -391,3 +393,12 @@ async function sendBytes(bytes: string | Buffer): Promise<Answer> {
   assert.equal(headers.get('content-length'), String(Buffer.byteLength(body)))
   return { status: Number(statusLine.split(' ')[1]), headers, body: JSON.parse(body) }
 }
+
+test('a program that has the module in it may ask without a connection, by inject()', async () => {
+  const app = await buildApp(loadConfig(await freshEnvironment()))
+  after(() => app.close())
+  const payload = newCredentials()
+  assert.equal((await app.inject({ method: 'POST', url: REGISTER, payload })).statusCode, 201)
+  assert.equal((await app.inject({ method: 'POST', url: LOGIN, payload })).statusCode, 200)
+  assert.equal((await app.inject({ url: '/nowhere' })).statusCode, 404)
+})

@@ -34,6 +34,7 @@ function withPinnedNode(name: string, script: string): string {
   mkdirSync(scripts, { recursive: true })
   mkdirSync(join(binaries, platform, 'bin'), { recursive: true })
   copyFileSync(LAUNCHER, join(scripts, 'run.cjs'))
+  copyFileSync(join(LAUNCHER, '../../package.json'), join(scripts, '../package.json'))
   writeFileSync(join(binaries, platform, 'bin', 'node'), script)
   chmodSync(join(binaries, platform, 'bin', 'node'), 0o755)
   return join(scripts, 'run.cjs')

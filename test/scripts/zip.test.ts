@@ -6,24 +6,24 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { unzipSync } from 'fflate'
 import { writeZip } from '../../scripts/zip.ts'
+import { findBroken } from '../support/documents.ts'
+import { outsideEnvironment } from '../support/outside.ts'
 import { call, logInSomebody } from '../support/server.ts'
 
-test('the zip, unpacked into an empty folder, runs by the command of its README, and one can log in', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-zip-'))
-  after(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }))
-  await writeZip(join(folder, 'cerrojo.zip'))
-  for (const [name, content] of Object.entries(unzipSync(await readFile(join(folder, 'cerrojo.zip'))))) {
-    await mkdir(dirname(join(folder, name)), { recursive: true })
-    await writeFile(join(folder, name), content)
-  }
+const folder = await mkdtemp(join(tmpdir(), 'cerrojo-zip-'))
+after(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }))
+const unpacked = join(folder, 'cerrojo')
+await writeZip(join(folder, 'cerrojo.zip'))
+for (const [name, content] of Object.entries(unzipSync(await readFile(join(folder, 'cerrojo.zip'))))) {
+  await mkdir(dirname(join(folder, name)), { recursive: true })
+  await writeFile(join(folder, name), content)
+}
 
-  const [, command = ''] = /```sh\n(.*?)```/s.exec(await readFile(join(folder, 'cerrojo/README.md'), 'utf8')) ?? []
-  // As in a shell of the user's own: without what this npm run and these tests have set.
-  const env = Object.entries(process.env).filter(([name]) => !/^(npm_(?!config_reg)|INIT_CWD|NODE_TEST)/.test(name))
-  const outsidePath = (process.env.PATH ?? '').split(':').filter((entry) => !entry.includes('node_modules'))
+test('the zip, unpacked into an empty folder, runs by the command of its README, and one can log in', async () => {
+  const [, command = ''] = /```sh\n(.*?)```/s.exec(await readFile(join(unpacked, 'README.md'), 'utf8')) ?? []
   const child = spawn('bash', ['-euc', command], {
-    cwd: join(folder, 'cerrojo'),
-    env: { ...Object.fromEntries(env), PATH: outsidePath.join(':'), PORT: '0', AUTH_BCRYPT_ROUNDS: '4' },
+    cwd: unpacked,
+    env: { ...outsideEnvironment(), PORT: '0', AUTH_BCRYPT_ROUNDS: '4' },
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   })
@@ -41,4 +41,8 @@ test('the zip, unpacked into an empty folder, runs by the command of its README,
   }
   await ended
   assert.match(output, /listens on/)
+})
+
+test('every link, path and command in its README leads somewhere, the command for operators too', async () => {
+  assert.deepEqual(await findBroken(unpacked, 'README.md'), [])
 })
