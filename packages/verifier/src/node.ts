@@ -1,19 +1,27 @@
 /** Adapter for plain `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { authenticate } from './bearer.ts'
-import type { AccessClaims } from './claims.ts'
-import type { Verifier } from './verifier.ts'
+import type { Auth, Verifier } from './auth.ts'
+import { authenticate, type TokenOptions } from './bearer.ts'
+import type { VerifierError } from './errors.ts'
 
-/** @returns the claims, or undefined when the request was refused and has been answered */
+export interface NodeOptions extends Pick<TokenOptions, 'check'> {
+  /** Answers in our place. */
+  onRefusal?: (refusal: VerifierError, request: IncomingMessage, response: ServerResponse) => unknown
+}
+
+/** @returns who sends the request, or undefined when it was refused and has been answered */
 export async function requireToken(
-  verifier: Verifier,
+  verifier: Pick<Verifier, 'verify'>,
   request: IncomingMessage,
   response: ServerResponse,
-): Promise<AccessClaims | undefined> {
-  const result = await authenticate(verifier, request.headers.authorization)
-  if ('claims' in result) return result.claims
-  const { status, headers, body } = result.refusal
+  { onRefusal = answer, ...options }: NodeOptions = {},
+): Promise<Auth | undefined> {
+  const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
+  if (refusal) await onRefusal(refusal, request, response)
+  return auth
+}
+
+function answer({ status, headers, body }: VerifierError, _request: IncomingMessage, response: ServerResponse): void {
   response.writeHead(status, { ...headers, 'content-type': 'application/json; charset=utf-8' })
   response.end(JSON.stringify(body))
-  return undefined
 }
