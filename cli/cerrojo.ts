@@ -15,8 +15,11 @@ Reads the same environment, and file .env, as the server.
       --use <use>           only sig, enc, enc_front or mac (which rotates in no other way)
       --alg <alg>           of that algorithm (needs --use); set it in the environment too
       --now                 for a leaked key: in use at once, and the old keys end
-  keys export               what a resource server needs: private enc keys and the JWKS address. Keep it secret.
+  keys export               what a resource server needs: private enc keys, the JWKS address, issuer and audience.
+                            Keep it secret.
       --url <url>           where the module is reached, like https://auth.example.com
+      --out <file>          into that file, readable by you alone, and put in its place in one step
+      --watch               and goes on until a signal: as keys rotate, the file follows (needs --out)
   keys rekey                seal all keys anew, with AUTH_KEYS_SECRET; opens them with AUTH_KEYS_SECRET_PREVIOUS too
   keys reset --yes          delete all keys, when their secret is lost for good: access tokens die, sessions live
   migrate                   bring the database's schema up to date, as a start does
@@ -30,7 +33,7 @@ Reads the same environment, and file .env, as the server.
 Examples:
   npx cerrojo keys list
   npx cerrojo keys rotate --use sig --now
-  npx cerrojo keys export --url https://auth.example.com > /run/secrets/cerrojo.json
+  npx cerrojo keys export --url https://auth.example.com --out ./cerrojo-keys.json
   npx cerrojo doctor --json
 `
 
@@ -38,7 +41,7 @@ Examples:
 const COMMANDS = {
   'keys list': { run: listKeys, takes: ['json'] },
   'keys rotate': { run: rotateKeys, takes: ['use', 'alg', 'now'] },
-  'keys export': { run: exportKeys, takes: ['url'] },
+  'keys export': { run: exportKeys, takes: ['url', 'out', 'watch'] },
   'keys rekey': { run: rekeyKeys, takes: [] },
   'keys reset': { run: resetKeys, takes: ['yes'] },
   migrate: { run: migrate, takes: [] },

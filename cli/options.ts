@@ -7,6 +7,8 @@ export const OPTIONS = {
   now: { type: 'boolean' },
   yes: { type: 'boolean' },
   url: { type: 'string' },
+  out: { type: 'string' },
+  watch: { type: 'boolean' },
   days: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
