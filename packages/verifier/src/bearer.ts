@@ -34,7 +34,7 @@ export async function authenticate(
   authorization: string | null | undefined,
   { optional = false, check = () => true }: TokenOptions = {},
 ): Promise<Authenticated | Anonymous> {
-  if (optional && (authorization ?? undefined) === undefined) return {}
+  if (optional && typeof authorization !== 'string') return {}
   try {
     const token = authorization?.match(/^Bearer +([^ ]+)$/i)?.[1] // section 2.1
     if (token === undefined) throw new VerifierError('AUTH_TOKEN_INVALID', NO_TOKEN)

@@ -1,5 +1,5 @@
 /** Adapter for Express 4 and 5, and for what stands on it. */
-import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import type { Request, RequestHandler, Response } from 'express'
 import type { Auth, Verifier } from './auth.ts'
 import { authenticate, setAuth, type TokenOptions } from './bearer.ts'
 import type { VerifierError } from './errors.ts'
@@ -18,19 +18,23 @@ declare global {
 export interface ExpressOptions extends TokenOptions {
   /** What the request's member is called. Default "auth". */
   name?: string
-  /** Answers in our place; `next(refusal)` leaves it to your error handler. */
-  onRefusal?: (refusal: VerifierError, request: Request, response: Response, next: NextFunction) => unknown
+  /** Told of each refusal. It may answer, or throw it to your error handler; otherwise it is answered after it. */
+  onRefusal?: (refusal: VerifierError, request: Request, response: Response) => unknown
 }
 
 /** The middleware of routes that want an access token. */
 export function requireToken(
   verifier: Pick<Verifier, 'verify'>,
-  { name = 'auth', onRefusal = answer, ...options }: ExpressOptions = {},
+  { name = 'auth', onRefusal, ...options }: ExpressOptions = {},
 ): RequestHandler {
   return async (request, response, next) => {
     try {
       const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
-      if (refusal) return void (await onRefusal(refusal, request, response, next))
+      if (refusal) {
+        await onRefusal?.(refusal, request, response)
+        if (!response.headersSent) response.status(refusal.status).set(refusal.headers).json(refusal.body)
+        return
+      }
       if (auth) {
         setAuth(request, auth)
         Object.assign(request, { [name]: auth })
@@ -40,8 +44,4 @@ export function requireToken(
     }
     next()
   }
-}
-
-function answer({ status, headers, body }: VerifierError, _request: Request, response: Response): void {
-  response.status(status).set(headers).json(body)
 }

@@ -16,25 +16,27 @@ declare module 'fastify' {
 export interface FastifyOptions extends TokenOptions {
   /** What the request's member is called. Default "auth". */
   name?: string
-  /** Answers in our place; `throw refusal` leaves it to your error handler. */
+  /**
+   * Told of each refusal. It may answer, and return the reply, or throw it to your error handler; otherwise it is
+   * answered after it.
+   */
   onRefusal?: (refusal: VerifierError, request: FastifyRequest, reply: FastifyReply) => unknown
 }
 
 /** The onRequest hook of routes that want an access token: before it is known who sends a body, none is read. */
 export function requireToken(
   verifier: Pick<Verifier, 'verify'>,
-  { name = 'auth', onRefusal = answer, ...options }: FastifyOptions = {},
+  { name = 'auth', onRefusal, ...options }: FastifyOptions = {},
 ): onRequestAsyncHookHandler {
   return async (request, reply) => {
     const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
-    if (refusal) return onRefusal(refusal, request, reply)
+    if (refusal) {
+      await onRefusal?.(refusal, request, reply)
+      return reply.sent ? reply : reply.code(refusal.status).headers(refusal.headers).send(refusal.body)
+    }
     if (auth) {
       setAuth(request, auth)
       Object.assign(request, { [name]: auth })
     }
   }
-}
-
-function answer({ status, headers, body }: VerifierError, _request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  return reply.code(status).headers(headers).send(body)
 }

@@ -16,26 +16,25 @@ declare module 'hono' {
 export interface HonoOptions extends TokenOptions {
   /** What the context's variable is called. Default "auth". */
   name?: string
-  /** Answers in our place; `throw refusal` leaves it to `app.onError`. */
-  onRefusal?: (refusal: VerifierError, context: Context) => Response | Promise<Response>
+  /** Told of each refusal. It may return an answer, or throw it to `app.onError`; otherwise it is answered after it. */
+  onRefusal?: (refusal: VerifierError, context: Context) => unknown
 }
 
 /** The middleware of routes that want an access token. */
 export function requireToken(
   verifier: Pick<Verifier, 'verify'>,
-  { name = 'auth', onRefusal = answer, ...options }: HonoOptions = {},
+  { name = 'auth', onRefusal, ...options }: HonoOptions = {},
 ): MiddlewareHandler {
   return async (context, next) => {
     const { auth, refusal } = await authenticate(verifier, context.req.header('authorization'), options)
-    if (refusal) return onRefusal(refusal, context)
+    if (refusal) {
+      const answer = await onRefusal?.(refusal, context)
+      return answer instanceof Response ? answer : context.json(refusal.body, refusal.status, refusal.headers)
+    }
     if (auth) {
       setAuth(context, auth)
       context.set(name, auth)
     }
     await next()
   }
-}
-
-function answer({ status, headers, body }: VerifierError, context: Context): Response {
-  return context.json(body, status, headers)
 }

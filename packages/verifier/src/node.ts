@@ -5,7 +5,7 @@ import { authenticate, type TokenOptions } from './bearer.ts'
 import type { VerifierError } from './errors.ts'
 
 export interface NodeOptions extends Pick<TokenOptions, 'check'> {
-  /** Answers in our place. */
+  /** Told of each refusal. It may answer; otherwise it is answered after it. */
   onRefusal?: (refusal: VerifierError, request: IncomingMessage, response: ServerResponse) => unknown
 }
 
@@ -14,14 +14,13 @@ export async function requireToken(
   verifier: Pick<Verifier, 'verify'>,
   request: IncomingMessage,
   response: ServerResponse,
-  { onRefusal = answer, ...options }: NodeOptions = {},
+  { onRefusal, ...options }: NodeOptions = {},
 ): Promise<Auth | undefined> {
   const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
-  if (refusal) await onRefusal(refusal, request, response)
-  return auth
-}
-
-function answer({ status, headers, body }: VerifierError, _request: IncomingMessage, response: ServerResponse): void {
-  response.writeHead(status, { ...headers, 'content-type': 'application/json; charset=utf-8' })
-  response.end(JSON.stringify(body))
+  if (!refusal) return auth
+  await onRefusal?.(refusal, request, response)
+  if (response.headersSent) return undefined
+  response.writeHead(refusal.status, { ...refusal.headers, 'content-type': 'application/json; charset=utf-8' })
+  response.end(JSON.stringify(refusal.body))
+  return undefined
 }

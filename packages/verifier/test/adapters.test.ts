@@ -4,9 +4,9 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, test } from 'node:test'
 import { type ServerType, serve } from '@hono/node-server'
-import express, { type NextFunction } from 'express'
-import Fastify, { type FastifyRequest } from 'fastify'
-import { Hono } from 'hono'
+import express from 'express'
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
+import { type Context, Hono } from 'hono'
 import * as forExpress from '../src/express.ts'
 import * as forFastify from '../src/fastify.ts'
 import * as forHono from '../src/hono.ts'
@@ -27,8 +27,7 @@ const expired = await issue(sig, enc, { claims: { iat: nowSeconds - 1000, exp: n
 type Verify = Pick<Verifier, 'verify'>
 interface Options extends TokenOptions {
   name?: string
-  /** To the framework's own error handler, which answers with the reason. */
-  handsOn?: boolean
+  onRefusal?: (refusal: VerifierError) => void
 }
 
 /** How often a handler ran behind the adapter. */
@@ -40,12 +39,9 @@ function handle(auth: Auth | undefined) {
 
 /** At `/`, for GET and POST, what wants a token; at `/open` what does not, and says what it sees all the same. */
 const FRAMEWORKS: Record<string, (verifier: Verify, options?: Options) => Promise<string>> = {
-  async fastify(verifier, { handsOn, ...options } = {}) {
+  async fastify(verifier, options = {}) {
     const app = Fastify()
-    const onRefusal = (refusal: VerifierError) => {
-      throw refusal
-    }
-    const onRequest = forFastify.requireToken(verifier, { ...options, ...(handsOn && { onRefusal }) })
+    const onRequest = forFastify.requireToken(verifier, options)
     const answer = async (request: FastifyRequest) => {
       const { auth } = options.name ? { auth: Reflect.get(request, options.name) } : request
       if (!options.optional) assert.equal(auth, forFastify.authOf(request))
@@ -55,18 +51,15 @@ const FRAMEWORKS: Record<string, (verifier: Verify, options?: Options) => Promis
     app.post('/', { onRequest }, answer)
     app.get('/open', async (request) => ({ auth: request.auth ?? null }))
     app.get('/forgotten', async (request) => forFastify.authOf(request))
-    if (handsOn)
-      app.setErrorHandler((error: VerifierError, _request, reply) => reply.code(error.status).send(error.reason))
+    app.setErrorHandler((error: VerifierError, _request, reply) => reply.code(error.status ?? 500).send(error.reason))
     after(() => app.close())
     return app.listen({ host: '127.0.0.1', port: 0 })
   },
 
-  async express(verifier, { handsOn, ...options } = {}) {
+  async express(verifier, options = {}) {
     const app = express()
     app.set('env', 'test')
-    const onRefusal = (refusal: VerifierError, _request: unknown, _response: unknown, next: NextFunction) =>
-      next(refusal)
-    const required = forExpress.requireToken(verifier, { ...options, ...(handsOn && { onRefusal }) })
+    const required = forExpress.requireToken(verifier, options)
     app.all('/', required, express.json(), (request, response) => {
       const { auth } = options.name ? { auth: Reflect.get(request, options.name) } : request
       if (!options.optional) assert.equal(auth, forExpress.authOf(request))
@@ -78,19 +71,15 @@ const FRAMEWORKS: Record<string, (verifier: Verify, options?: Options) => Promis
     app.get('/forgotten', (request, response) => {
       response.json(forExpress.authOf(request))
     })
-    if (handsOn)
-      app.use((error: VerifierError, _request: unknown, response: express.Response, _next: unknown) => {
-        response.status(error.status).send(error.reason)
-      })
+    app.use((error: VerifierError, _request: unknown, response: express.Response, _next: unknown) => {
+      response.status(error.status ?? 500).send(error.reason)
+    })
     return listening(app.listen(0, '127.0.0.1'))
   },
 
-  async hono(verifier, { handsOn, ...options } = {}) {
+  async hono(verifier, options = {}) {
     const app = new Hono()
-    const onRefusal = (refusal: VerifierError) => {
-      throw refusal
-    }
-    const required = forHono.requireToken(verifier, { ...options, ...(handsOn && { onRefusal }) })
+    const required = forHono.requireToken(verifier, options)
     app.all('/', required, (context) => {
       const auth = options.name ? context.get(options.name as 'auth') : context.get('auth')
       if (!options.optional) assert.equal(auth, forHono.authOf(context))
@@ -99,26 +88,20 @@ const FRAMEWORKS: Record<string, (verifier: Verify, options?: Options) => Promis
     app.get('/open', (context) => context.json({ auth: context.get('auth') ?? null }))
     app.get('/forgotten', (context) => context.json(forHono.authOf(context)))
     app.onError((error, context) =>
-      handsOn && error instanceof VerifierError ? context.text(error.reason, error.status) : context.text('', 500),
+      error instanceof VerifierError ? context.text(error.reason, error.status) : context.text('', 500),
     )
     return listening(serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }))
   },
 
-  async node(verifier, { handsOn, ...options } = {}) {
-    const onRefusal = (refusal: VerifierError) => {
-      throw refusal
-    }
+  async node(verifier, options = {}) {
     const server = createServer(async (request, response) => {
       try {
         if (request.url === '/open') return response.end('{"auth":null}')
         if (request.url === '/forgotten') return response.writeHead(500).end()
-        const auth = await forNode.requireToken(verifier, request, response, {
-          ...options,
-          ...(handsOn && { onRefusal }),
-        })
+        const auth = await forNode.requireToken(verifier, request, response, options)
         if (auth) response.end(JSON.stringify(handle(auth)))
       } catch (error) {
-        if (handsOn && error instanceof VerifierError) response.writeHead(error.status).end(error.reason)
+        if (error instanceof VerifierError) response.writeHead(error.status).end(error.reason)
         else response.writeHead(500).end()
       }
     })
@@ -227,11 +210,25 @@ for (const [framework, start] of Object.entries(FRAMEWORKS)) {
     assert.equal(seen.length, 2, 'it is asked about good tokens alone')
   })
 
-  test(`${framework}: a refusal can be left to the framework's error handler, which learns why`, async () => {
-    const url = await start(genuine, { handsOn: true })
+  test(`${framework}: a refusal can be thrown to the framework's error handler, which learns why`, async () => {
+    const url = await start(genuine, {
+      onRefusal(refusal) {
+        throw refusal
+      },
+    })
     assert.equal((await request(url, `Bearer ${token}`)).status, 200)
     const answer = await request(url, `Bearer ${expired}`)
     assert.deepEqual([answer.status, answer.body], [401, 'exp'])
+  })
+
+  test(`${framework}: a refusal that is only logged is answered all the same, and reaches no handler`, async () => {
+    const log: string[] = []
+    const url = await start(genuine, { onRefusal: ({ reason }) => void log.push(reason) })
+    handled = 0
+    const answer = await request(url, `Bearer ${expired}`)
+    assert.deepEqual([answer.status, JSON.parse(answer.body)], [401, EXPIRED])
+    assert.deepEqual(log, ['exp'])
+    assert.equal(handled, 0)
   })
 
   if (framework === 'node') continue // which has neither
@@ -250,26 +247,41 @@ for (const [framework, start] of Object.entries(FRAMEWORKS)) {
   })
 }
 
-test('left to the default error handler of a framework, a refusal keeps its status and headers', async () => {
+/** What answers refusals in a way of its own, and what throws them. */
+async function startAll(answer: 'itself' | 'throw'): Promise<string[]> {
   const refuse = (refusal: VerifierError) => {
     throw refusal
   }
+  const isThrown = answer === 'throw'
   const onExpress = express().set('env', 'test')
-  onExpress.get(
-    '/',
-    forExpress.requireToken(genuine, { onRefusal: (refusal, _request, _response, next) => next(refusal) }),
-  )
+  const toLogin = (_refusal: unknown, _request: unknown, response: express.Response) => response.redirect('/login')
+  onExpress.get('/', forExpress.requireToken(genuine, { onRefusal: isThrown ? refuse : toLogin }))
   const onFastify = Fastify()
-  onFastify.get('/', { onRequest: forFastify.requireToken(genuine, { onRefusal: refuse }) }, async () => 'never')
+  const byReply = (_refusal: unknown, _request: unknown, reply: FastifyReply) => reply.redirect('/login')
+  const onRequest = forFastify.requireToken(genuine, { onRefusal: isThrown ? refuse : byReply })
+  onFastify.addHook('onSend', async () => {}) // which has replies take their time
+  onFastify.get('/', { onRequest }, async () => 'never')
   after(() => onFastify.close())
-  const onHono = new Hono().get('/', forHono.requireToken(genuine, { onRefusal: refuse }))
-  const urls = [
+  const onHono = new Hono()
+  const byContext = (_refusal: unknown, context: Context) => context.redirect('/login')
+  onHono.get('/', forHono.requireToken(genuine, { onRefusal: isThrown ? refuse : byContext }))
+  return [
     await listening(onExpress.listen(0, '127.0.0.1')),
     await onFastify.listen({ host: '127.0.0.1', port: 0 }),
     await listening(serve({ fetch: onHono.fetch, hostname: '127.0.0.1', port: 0 })),
   ]
-  for (const url of urls) {
+}
+
+test('thrown to the default error handler of a framework, a refusal keeps its status and headers', async () => {
+  for (const url of await startAll('throw')) {
     const { status, headers } = await fetch(url)
     assert.deepEqual([status, headers.get('www-authenticate')], [401, BARE_CHALLENGE], url)
+  }
+})
+
+test('who wants to answers refusals in another way', async () => {
+  for (const url of await startAll('itself')) {
+    const { status, headers } = await fetch(url, { redirect: 'manual' })
+    assert.deepEqual([status, headers.get('location')], [302, '/login'], url)
   }
 })
