@@ -1,4 +1,8 @@
 /** What an operator does to keys. The rules of their life are the module's own, src/keys/. */
+import { randomUUID } from 'node:crypto'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { isIPv6 } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Config, StartError } from '../src/config.ts'
 import { openDatabase } from '../src/db/connection.ts'
 import type { Database } from '../src/db/database.ts'
@@ -23,6 +27,16 @@ const ROTATE_OPTIONS = {
   use: { type: 'string', value: '<use>', about: 'only sig, enc, enc_front or mac (which rotates in no other way)' },
   alg: { type: 'string', value: '<alg>', about: 'of that algorithm (needs --use); set it in the environment too' },
   now: { type: 'boolean', about: 'for a leaked key: in use at once, and the old keys end' },
+} as const
+
+const EXPORT_OPTIONS = {
+  url: { type: 'string', value: '<url>', about: 'where the module is reached, like https://auth.example.com' },
+  out: {
+    type: 'string',
+    value: '<file>',
+    about: 'into that file, readable by you alone, put in its place in one step',
+  },
+  watch: { type: 'boolean', about: 'and goes on until a signal: as keys rotate, the file follows (needs --out)' },
 } as const
 
 type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
@@ -114,16 +128,57 @@ async function endOthers({ config, database }: KeyRoom, use: KeyUse, kid: string
   console.log(`running servers notice within ${config.jwksCacheTtlSeconds} s; restart them to have it at once`)
 }
 
-/** Nothing but what a resource server needs to open access tokens and to find the keys that verify them. */
-async function exportKeys(config: Config, { url = `http://${config.host}:${config.port}` }: { url?: string }) {
+/** Nothing but what a resource server needs, in the words of the verifier's options: keys of use `sig` stay here. */
+async function exportKeys(
+  config: Config,
+  { url = ownUrl(config), out, watch: isWatch }: Values<typeof EXPORT_OPTIONS>,
+): Promise<void> {
   if (!URL.canParse(url)) throw new StartError(`--url must be like https://auth.example.com, but is "${url}"`)
-  const jwksUrl = new URL('/.well-known/jwks.json', url).href
-  await withKeys(config, async (_room, { keys, now }) => {
-    const decryptionKeys = keys
-      .filter((key) => key.use === 'enc' && isAccepted(key, now))
-      .map(({ kid, use, jwk }) => ({ kid, use, ...jwk }))
-    console.log(JSON.stringify({ jwksUrl, decryptionKeys }, null, 2))
-  })
+  const jwksUrl = `${url.replace(/\/+$/, '')}/.well-known/jwks.json`
+  const read = () =>
+    withKeys(config, async (_room, { keys, now }) => {
+      const decryptionKeys = keys
+        .filter((key) => key.use === 'enc' && isAccepted(key, now))
+        .map(({ kid, use, jwk }) => ({ kid, use, ...jwk }))
+      return JSON.stringify({ issuer: config.issuer, audience: config.audience, jwksUrl, decryptionKeys }, null, 2)
+    })
+  if (isWatch) return keepFile(config, out, read)
+  const text = await read()
+  if (out === undefined) console.log(text)
+  else await replaceFile(out, text)
+}
+
+function ownUrl({ host, port }: Config): string {
+  return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`
+}
+
+/** Until a signal. A reading that fails leaves the file as it is until the next one, if it was there once. */
+async function keepFile(config: Config, path: string | undefined, read: () => Promise<string>): Promise<void> {
+  if (path === undefined) throw new StartError('--watch needs --out, the file that it keeps')
+  if (!config.databaseUrl) throw new StartError('--watch needs DATABASE_URL: the embedded database serves one process')
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort())
+  /** False at the signal. */
+  const nextTime = () => pause(config.jwksCacheTtlSeconds * 1000, true, { signal: stop.signal }).catch(() => false)
+
+  await replaceFile(path, await read())
+  console.log(`${path} is written, and will be every ${config.jwksCacheTtlSeconds} s until a signal`)
+  while (await nextTime())
+    await read()
+      .then((text) => replaceFile(path, text))
+      .catch((error) => console.error(`cerrojo: ${path} stays as it is for now: ${error.message}`))
+}
+
+/** Whoever reads it meanwhile gets the old or the new one, whole; so does who reads it after a power cut. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const draft = `${path}.${randomUUID()}`
+  try {
+    await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true })
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw new StartError(`${path} cannot be written: ${(error as NodeJS.ErrnoException).code}`)
+  }
 }
 
 /** Goes on until a look finds nothing to do, since servers may make keys meanwhile. */
@@ -203,12 +258,8 @@ export const keyCommands: Command[] = [
   ),
   command(
     'keys export',
-    'what a resource server needs: private enc keys and the JWKS address. Keep it secret',
-    {
-      options: {
-        url: { type: 'string', value: '<url>', about: 'where the module is reached, like https://auth.example.com' },
-      },
-    },
+    'what a resource server needs: private enc keys, the JWKS address, issuer and audience. Keep it secret',
+    { options: EXPORT_OPTIONS },
     exportKeys,
   ),
   command(

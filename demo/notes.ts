@@ -16,19 +16,19 @@ const MAX_NOTES = 50
 const MAX_NOTE_LENGTH = 200
 const MAX_BODY_BYTES = 4096
 
-export function createNotesServer(verifier: Verifier): Server {
+export function createNotesServer(verifier: Pick<Verifier, 'verify'>): Server {
   /** By user id, newest first; gone when the demo stops. */
   const notesOf = new Map<string, Note[]>()
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const claims = await requireToken(verifier, request, response)
-    if (!claims) return // refused, and answered
-    const listNotes = () => notesOf.get(claims.sub) ?? []
+    const auth = await requireToken(verifier, request, response)
+    if (!auth) return // refused, and answered
+    const listNotes = () => notesOf.get(auth.userId) ?? []
     const [, id] = /^\/notes\/([\w-]+)$/.exec(request.url ?? '') ?? []
 
     switch (`${request.method} ${id && request.method === 'DELETE' ? '/notes/:id' : request.url}`) {
       case 'GET /notes/claims':
-        return answer(response, 200, claims)
+        return answer(response, 200, auth.claims)
       case 'GET /notes':
         return answer(response, 200, listNotes())
       case 'POST /notes': {
@@ -40,12 +40,12 @@ export function createNotesServer(verifier: Verifier): Server {
         if (notes.length >= MAX_NOTES)
           return refuse(response, 409, `There is room for ${MAX_NOTES} notes: delete one first.`)
         const note = { id: randomUUID(), text }
-        notesOf.set(claims.sub, [note, ...notes])
+        notesOf.set(auth.userId, [note, ...notes])
         return answer(response, 201, note)
       }
       case 'DELETE /notes/:id':
         notesOf.set(
-          claims.sub,
+          auth.userId,
           listNotes().filter((note) => note.id !== id),
         )
         return answer(response, 204)

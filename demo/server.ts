@@ -1,5 +1,5 @@
 /** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
@@ -8,7 +8,7 @@ import { createVerifier } from '../packages/verifier/src/index.ts'
 import { type Config, loadConfig, StartError } from '../src/config.ts'
 import type { Database } from '../src/db/database.ts'
 import { isAccepted, readKeys } from '../src/keys/rotation.ts'
-import { readSecrets } from '../src/keys/secret.ts'
+import { readSecrets, type Secrets } from '../src/keys/secret.ts'
 import { buildApp } from '../src/main.ts'
 import { createNotesServer } from './notes.ts'
 import { createAuthProxy, passOn } from './proxy.ts'
@@ -66,13 +66,12 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   const authUrl = await auth.listen({ host: '127.0.0.1', port: 0 })
 
   const database = auth.getDecorator<Database>('database')
-  const notesKeys = await shareEncryptionKeys(config, database, join(folder, 'notes-keys'))
+  const secrets = await readSecrets(config, false)
   const verifier = createVerifier({
     issuer: 'auth-mvp',
     audience: 'auth-mvp-clients',
     jwksUrl: `${authUrl}/.well-known/jwks.json`,
-    keysDir: notesKeys.directory,
-    cooldownSeconds: 1, // a key that came into use at once is missed for so long only
+    decryptionKeys: () => readEncryptionKeys(config, database, secrets),
   })
   const notes = createNotesServer(verifier)
   const notesUrl = await listen(notes, 0)
@@ -97,7 +96,6 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   return {
     url,
     async close() {
-      await notesKeys.close()
       for (const server of [front, notes]) {
         server.close()
         server.closeAllConnections()
@@ -107,37 +105,12 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   }
 }
 
-/**
- * Keeps a folder for a resource server, with the keys that decrypt and no others: with a signing key it could make
- * tokens
- * itself. As keys rotate the folder follows, long before their first use.
- */
-async function shareEncryptionKeys(config: Config, database: Database, directory: string) {
-  const secrets = await readSecrets(config, false)
-
-  async function share(): Promise<void> {
-    const { keys, now } = await readKeys({ config, database, secrets })
-    const accepted = keys.filter((key) => key.use === 'enc' && isAccepted(key, now))
-    const files = new Map(accepted.map(({ number, kid, use, jwk }) => [`enc-${number}.json`, { kid, use, ...jwk }]))
-    const shared = await readdir(directory)
-    for (const [name, jwk] of files)
-      if (!shared.includes(name)) await writeFile(join(directory, name), JSON.stringify(jwk), { mode: 0o600 })
-    for (const name of shared) if (!files.has(name)) await rm(join(directory, name))
-  }
-
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  await share()
-  let sharing = Promise.resolve()
-  const timer = setInterval(() => {
-    sharing = sharing.then(share).catch(console.error) // what is missed now is shared the next time
-  }, config.jwksCacheTtlSeconds * 1000)
-  return {
-    directory,
-    close(): Promise<void> {
-      clearInterval(timer)
-      return sharing
-    },
-  }
+/** What `cerrojo keys export` would give a resource server; with a key of use `sig` it could make tokens itself. */
+async function readEncryptionKeys(config: Config, database: Database, secrets: Secrets) {
+  const { keys, now } = await readKeys({ config, database, secrets })
+  return keys
+    .filter((key) => key.use === 'enc' && isAccepted(key, now))
+    .map(({ kid, use, jwk }) => ({ kid, use, ...jwk }))
 }
 
 const PUBLIC_FILES: Record<string, { name: string; type: string }> = {

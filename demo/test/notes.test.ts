@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, suite, test } from 'node:test'
-import { type AccessClaims, VerifierError } from '../../packages/verifier/src/index.ts'
+import { VerifierError } from '../../packages/verifier/src/index.ts'
 import { call } from '../../test/support/server.ts'
 import { createNotesServer } from '../notes.ts'
 
@@ -12,7 +12,7 @@ suite('the notes server', async () => {
   const server = createNotesServer({
     async verify(token) {
       if (token === 'forged') throw new VerifierError('AUTH_TOKEN_INVALID', 'forged')
-      return { sub: token } as AccessClaims
+      return { userId: token, tokenId: '', expiresAt: 0 }
     },
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')

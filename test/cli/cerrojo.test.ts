@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, readdir, readFile, rename } from 'node:fs/promises'
+import { chmod, link, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { suite, test } from 'node:test'
-import { decodeJson } from '../support/jose_by_hand.ts'
+import { after, suite, test } from 'node:test'
+import { decodeJson, type Jwk } from '../support/jose_by_hand.ts'
 import { addKey, age, type HeldKey, readKeys, replaceKey, type Use } from '../support/keys.ts'
 import {
   type Environment,
@@ -167,6 +168,8 @@ suite('cerrojo keys', () => {
     const exported = JSON.parse(await run(env, 'keys', 'export', '--url', 'https://auth.example.com'))
     const [oldest] = (await readKeys(env)).filter(({ use }) => use === 'enc') as [HeldKey]
     assert.deepEqual(exported, {
+      issuer: 'auth-mvp',
+      audience: 'auth-mvp-clients',
       jwksUrl: 'https://auth.example.com/.well-known/jwks.json',
       decryptionKeys: [active, next].map(({ kid, alg, jwk }) => ({ kid, use: 'enc', ...jwk, alg })),
     })
@@ -175,6 +178,41 @@ suite('cerrojo keys', () => {
       if (use !== 'enc')
         for (const secret of [jwk.d, jwk.k]) assert.ok(!secret || !JSON.stringify(exported).includes(secret))
     assert.match(await refused(env, 'keys', 'export', '--url', 'nowhere'), /--url must be like/)
+  })
+
+  test('export finds the JWKS where the module listens, or below the path that it is told', async () => {
+    const env = { ...(await freshEnvironment()), PORT: '3000' }
+    const jwksUrl = async (more: Environment, ...words: string[]) =>
+      JSON.parse(await run({ ...env, ...more }, 'keys', 'export', ...words)).jwksUrl
+    const path = '/.well-known/jwks.json'
+    assert.equal(await jwksUrl({}), `http://127.0.0.1:3000${path}`)
+    for (const HOST of ['::1', '[::1]']) assert.equal(await jwksUrl({ HOST }), `http://[::1]:3000${path}`)
+    assert.equal(await jwksUrl({}, '--url', 'https://example.com/login/'), `https://example.com/login${path}`)
+  })
+
+  test('export --out puts the file in its place in one step, for its owner alone', async () => {
+    const env = await freshEnvironment()
+    const folder = join(env.AUTH_DATA_DIR as string, 'exported')
+    const out = join(folder, 'keys.json')
+    assert.match(await refused(env, 'keys', 'export', '--out', out), /keys\.json cannot be written: ENOENT/)
+    await mkdir(folder)
+    await writeFile(out, 'what stood there', { mode: 0o644 })
+    await link(out, join(folder, 'old')) // as somebody still reads it
+    assert.equal(await run(env, 'keys', 'export', '--out', out), '')
+    assert.equal(await readFile(join(folder, 'old'), 'utf8'), 'what stood there')
+    assert.equal(await readFile(out, 'utf8'), (await run(env, 'keys', 'export')).trimEnd())
+    assert.equal((await stat(out)).mode & 0o777, 0o600)
+    assert.deepEqual((await readdir(folder)).sort(), ['keys.json', 'old'])
+    await mkdir(join(folder, 'taken'))
+    assert.match(await refused(env, 'keys', 'export', '--out', join(folder, 'taken')), /cannot be written: EISDIR/)
+    assert.equal((await readdir(folder)).length, 3)
+  })
+
+  test('export --watch wants a file to keep, and a database that serves several', async () => {
+    const env = await freshEnvironment()
+    assert.match(await refused(env, 'keys', 'export', '--watch'), /--watch needs --out/)
+    const { DATABASE_URL: _, ...embedded } = env
+    assert.match(await refused(embedded, 'keys', 'export', '--watch', '--out', 'x'), /--watch needs DATABASE_URL/)
   })
 
   test('what it reads and makes is opened and sealed with the secret of the environment, which may stand in a file', async () => {
@@ -245,6 +283,44 @@ suite('cerrojo keys, beside a server', { skip: onPostgres ? false : 'it would ho
     assert.equal((await me(server, after.body.access_token)).status, 200)
     await until('the old rows to go', async () => (await readKeys(server.env)).length === 4)
     assert.deepEqual(await states(server.env), ['enc active', ...NOW])
+  })
+
+  test('export --watch keeps the file current through rotations and a database in trouble, until a signal', async () => {
+    const server = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
+    const out = join(server.env.AUTH_DATA_DIR as string, 'keys.json')
+    const kids = async () => JSON.parse(await readFile(out, 'utf8')).decryptionKeys.map((jwk: Jwk) => jwk.kid)
+    const wanted = async () => (await readKeys(server.env)).filter(({ use }) => use === 'enc').map(({ kid }) => kid)
+    const watch = spawn(process.execPath, [COMMAND, 'keys', 'export', '--watch', '--out', out], {
+      env: { PATH: process.env.PATH, ...server.env },
+    })
+    after(() => watch.kill('SIGKILL'))
+    let told = ''
+    watch.stdout.on('data', (chunk) => (told += chunk))
+    watch.stderr.on('data', (chunk) => (told += chunk))
+    const ended = once(watch, 'exit')
+    await until('the file', () => existsSync(out))
+    assert.deepEqual(await kids(), await wanted())
+
+    for (let rotation = 0; rotation < 3; rotation++) {
+      await run(server.env, 'keys', 'rotate', '--use', 'enc', '--now')
+      await until('the next key in the file', async () => (await kids()).includes((await wanted()).at(-1)))
+    }
+    await until('the old keys to leave it', async () => (await kids()).length === 1)
+    assert.deepEqual(await kids(), (await wanted()).slice(-1))
+
+    const before = await readFile(out, 'utf8')
+    await runSql(server.env, 'alter table keys rename to elsewhere')
+    await until('a reading that fails', () => told.includes('stays as it is for now'))
+    assert.equal(await readFile(out, 'utf8'), before)
+    await runSql(server.env, 'alter table elsewhere rename to keys')
+    await run(server.env, 'keys', 'rotate', '--use', 'enc')
+    await until('the next key, ahead of its use', async () => (await kids()).length === 2)
+
+    watch.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
+    assert.equal((await stat(out)).mode & 0o777, 0o600)
+    for (const { jwk } of await readKeys(server.env))
+      for (const secret of [jwk.d, jwk.k]) assert.ok(!secret || !told.includes(secret))
   })
 
   test('rotate --now of one use leaves the others alone', async () => {

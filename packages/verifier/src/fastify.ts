@@ -1,30 +1,42 @@
 /** Adapter for Fastify 5. */
-import type { FastifyPluginAsync, preHandlerAsyncHookHandler } from 'fastify'
-import { authenticate } from './bearer.ts'
-import type { AccessClaims } from './claims.ts'
-import type { Verifier } from './verifier.ts'
+import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { Auth, Verifier } from './auth.ts'
+import { authenticate, setAuth, type TokenOptions } from './bearer.ts'
+import type { VerifierError } from './errors.ts'
+
+export { authOf } from './bearer.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance {
-    /** The preHandler of routes that want an access token. */
-    requireToken: preHandlerAsyncHookHandler
-  }
   interface FastifyRequest {
-    /** Null until `requireToken` let the request pass. */
-    claims: AccessClaims | null
+    /** Undefined until `requireToken` let the request pass, and for one without a token. */
+    auth?: Auth
   }
 }
 
-/** Decorates the instance with `requireToken` and its requests with `claims`. */
-export const verifierPlugin: FastifyPluginAsync<{ verifier: Verifier }> = async (app, { verifier }) => {
-  app.decorateRequest('claims', null)
-  app.decorate('requireToken', async (request, reply) => {
-    const result = await authenticate(verifier, request.headers.authorization)
-    if ('refusal' in result)
-      return reply.code(result.refusal.status).headers(result.refusal.headers).send(result.refusal.body)
-    request.claims = result.claims
-  })
+export interface FastifyOptions extends TokenOptions {
+  /** What the request's member is called. Default "auth". */
+  name?: string
+  /**
+   * Told of each refusal. It may answer, and return the reply, or throw it to your error handler; otherwise it is
+   * answered after it.
+   */
+  onRefusal?: (refusal: VerifierError, request: FastifyRequest, reply: FastifyReply) => unknown
 }
 
-// Fastify would otherwise keep the decorators from the routes beside the plugin.
-Object.assign(verifierPlugin, { [Symbol.for('skip-override')]: true })
+/** The onRequest hook of routes that want an access token: before it is known who sends a body, none is read. */
+export function requireToken(
+  verifier: Pick<Verifier, 'verify'>,
+  { name = 'auth', onRefusal, ...options }: FastifyOptions = {},
+): onRequestAsyncHookHandler {
+  return async (request, reply) => {
+    const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
+    if (refusal) {
+      await onRefusal?.(refusal, request, reply)
+      return reply.sent ? reply : reply.code(refusal.status).headers(refusal.headers).send(refusal.body)
+    }
+    if (auth) {
+      setAuth(request, auth)
+      Object.assign(request, { [name]: auth })
+    }
+  }
+}

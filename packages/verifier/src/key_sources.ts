@@ -1,12 +1,16 @@
-/** Where keys come from: a JWK Set over HTTP (RFC 7517), a folder of private JWKs, or a list in memory. */
+/** Where keys come from: a JWK Set over HTTP (RFC 7517), the file of `cerrojo keys export`, or whoever is asked. */
 import { hash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
+import { ALGORITHMS } from './form.ts'
+
+type KeyUse = keyof typeof ALGORITHMS
 
 /** A key with its one use and its one algorithm. */
 export interface Key {
   kid: string
+  use: KeyUse
   alg: string
   cryptoKey: CryptoKey
   /** SHA-256 of the JWK, to see whether a key read again is still the same. */
@@ -20,73 +24,85 @@ export type Keys = ReadonlyMap<string, Key>
  * Loads all keys anew; those of `known` that did not change come back as the same objects.
  * @throws {Error} when they cannot be had, or none is usable
  */
-export type LoadKeys = (known: Keys) => Promise<Keys>
+export type LoadKeys = (known: Keys, signal: AbortSignal) => Promise<Keys>
 
-/** The contract's algorithms: of the inner signature, and of the outer key management. */
-export const ALGORITHMS = { sig: ['ES256', 'RS256'], enc: ['ECDH-ES+A256KW', 'RSA-OAEP-256'] }
+/** Private JWKs (RFC 7517), each with `kid`, `use: "enc"` and `alg`; those of other uses are passed over. */
+export type AskForKeys = () => Promise<readonly JWK[]>
 
-/** The issuer's public keys with use "sig". */
-export function keysAtUrl(url: URL, timeoutSeconds: number): LoadKeys {
-  return async (known) => {
+/** What `cerrojo keys export` writes. */
+export interface KeysFile {
+  issuer: string
+  audience: string
+  jwksUrl: string
+  decryptionKeys: JWK[]
+}
+
+/** What the issuer publishes: the keys that verify, and, to know which there are, those that it encrypts to. */
+export function keysAtUrl(url: URL): LoadKeys {
+  return async (known, signal) => {
     const response = await fetch(url, {
       headers: { accept: 'application/json, application/jwk-set+json' },
       // Whoever can redirect the request could otherwise hand us keys of their own.
       redirect: 'error',
-      signal: AbortSignal.timeout(timeoutSeconds * 1000),
+      cache: 'no-store', // for Next, which keeps answers of fetch
+      signal,
     })
     if (response.status !== 200) {
       await response.body?.cancel()
       throw new Error(`The JWKS endpoint answered ${response.status}`)
     }
     const jwks = (await response.json()) as { keys: JWK[] }
-    return importKeys(jwks.keys, 'sig', known)
+    return importKeys(jwks.keys, ['sig', 'enc'], known)
   }
 }
 
-/** The private keys with use "enc" in the JSON files of a folder, one JWK a file, `exp` in epoch seconds or null. */
-export function keysInFolder(folder: string): LoadKeys {
+export function keysOnAsking(ask: AskForKeys): LoadKeys {
   return async (known) => {
-    const fileNames = (await readdir(folder)).filter((name) => name.endsWith('.json'))
-    const jwks = await Promise.all(fileNames.map((name) => readKeyFile(join(folder, name))))
-    const nowSeconds = Date.now() / 1000
-    const current = jwks.filter(({ exp }) => typeof exp !== 'number' || nowSeconds < exp)
-    return importKeys(current, 'enc', known)
+    const jwks = await ask()
+    const publicKey = jwks.find(({ use, d }) => use === 'enc' && !d)
+    if (publicKey) throw new Error(`The key with the id ${publicKey.kid} is not a private one`)
+    return importKeys(jwks, ['enc'], known)
   }
 }
 
-export function keysInMemory(jwks: readonly JWK[]): LoadKeys {
-  return (known) => importKeys(jwks, 'enc', known)
+/** @throws {Error} that quotes nothing of it */
+export function readKeysFile(path: string): KeysFile {
+  return parseKeysFile(path, readFileSync(path, 'utf8'))
 }
 
-async function readKeyFile(path: string): Promise<JWK & { exp?: number | null }> {
-  const text = await readFile(path, 'utf8')
-  const jwk = parse(text)
-  // Nobody is told where a parser stumbled: it quotes it, and that may be a private key.
-  if (!jwk) throw new Error(`The key file ${path} is not JSON`)
-  if ('ciphertext' in jwk) throw new Error(`The key file ${path} is encrypted: use decryptionKeys instead of keysDir`)
-  return jwk
+export function keysInFile(path: string): LoadKeys {
+  return keysOnAsking(async () => parseKeysFile(path, await readFile(path, 'utf8')).decryptionKeys)
+}
+
+function parseKeysFile(path: string, text: string): KeysFile {
+  const file = parse(text)
+  if (!file?.issuer || !file.audience || !file.jwksUrl || !Array.isArray(file.decryptionKeys))
+    throw new Error(`${path} is not what "cerrojo keys export" writes`)
+  return file
 }
 
 function parse(text: string) {
   try {
     return JSON.parse(text)
   } catch {
-    return undefined
+    return undefined // nobody is told where a parser stumbled: it quotes it, and that may be a private key
   }
 }
 
-/** A key of another use or an algorithm that the contract does not know is passed over. */
-async function importKeys(jwks: readonly JWK[], use: keyof typeof ALGORITHMS, known: Keys): Promise<Keys> {
+/** The first use is the one without which there is nothing to do. Other uses and algorithms are passed over. */
+async function importKeys(jwks: readonly JWK[], uses: readonly KeyUse[], known: Keys): Promise<Keys> {
   const keys = new Map<string, Key>()
   for (const jwk of jwks) {
     const { kid, alg } = jwk
-    if (jwk.use !== use || !kid || !alg || !ALGORITHMS[use].includes(alg)) continue
+    const use = uses.find((use) => use === jwk.use)
+    if (!use || !kid || !alg || !ALGORITHMS[use].includes(alg)) continue
     const fingerprint = hash('sha256', JSON.stringify(jwk), 'base64')
     const before = known.get(kid)
     const isUnchanged = before?.fingerprint === fingerprint
-    keys.set(kid, isUnchanged ? before : { kid, alg, fingerprint, cryptoKey: await importKey(jwk, alg) })
+    keys.set(kid, isUnchanged ? before : { kid, use, alg, fingerprint, cryptoKey: await importKey(jwk, alg) })
   }
-  if (keys.size === 0) throw new Error(`There is no usable key with use "${use}"`)
+  if (![...keys.values()].some(({ use }) => use === uses[0]))
+    throw new Error(`There is no usable key with use "${uses[0]}"`)
   return keys
 }
 

@@ -1,19 +1,26 @@
 /** Adapter for plain `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { authenticate } from './bearer.ts'
-import type { AccessClaims } from './claims.ts'
-import type { Verifier } from './verifier.ts'
+import type { Auth, Verifier } from './auth.ts'
+import { authenticate, type TokenOptions } from './bearer.ts'
+import type { VerifierError } from './errors.ts'
 
-/** @returns the claims, or undefined when the request was refused and has been answered */
+export interface NodeOptions extends Pick<TokenOptions, 'check'> {
+  /** Told of each refusal. It may answer; otherwise it is answered after it. */
+  onRefusal?: (refusal: VerifierError, request: IncomingMessage, response: ServerResponse) => unknown
+}
+
+/** @returns who sends the request, or undefined when it was refused and has been answered */
 export async function requireToken(
-  verifier: Verifier,
+  verifier: Pick<Verifier, 'verify'>,
   request: IncomingMessage,
   response: ServerResponse,
-): Promise<AccessClaims | undefined> {
-  const result = await authenticate(verifier, request.headers.authorization)
-  if ('claims' in result) return result.claims
-  const { status, headers, body } = result.refusal
-  response.writeHead(status, { ...headers, 'content-type': 'application/json; charset=utf-8' })
-  response.end(JSON.stringify(body))
+  { onRefusal, ...options }: NodeOptions = {},
+): Promise<Auth | undefined> {
+  const { auth, refusal } = await authenticate(verifier, request.headers.authorization, options)
+  if (!refusal) return auth
+  await onRefusal?.(refusal, request, response)
+  if (response.headersSent) return undefined
+  response.writeHead(refusal.status, { ...refusal.headers, 'content-type': 'application/json; charset=utf-8' })
+  response.end(JSON.stringify(refusal.body))
   return undefined
 }

@@ -1,60 +1,62 @@
-/** Verifies access tokens: a JWS inside a JWE (nested JWT, RFC 7519), by all the steps of the contract. */
-import { hash } from 'node:crypto'
-import { type CryptoKey, compactDecrypt, errors, type JWK, jwtVerify } from 'jose'
-import { createTokenCache, type Verified } from './cache.ts'
-import type { AccessClaims } from './claims.ts'
+/** Verifies access tokens with keys at hand: a JWS inside a JWE (RFC 7519), by all the steps of the contract. */
+import { compactDecrypt, errors, type JWK, jwtVerify } from 'jose'
+import type { AccessClaims, Auth, Verifier } from './auth.ts'
+import { createTokenCache, digestOf } from './cache.ts'
 import { VerifierError } from './errors.ts'
-import { createKeySet, type KeySet } from './key_set.ts'
-import { ALGORITHMS, type Key, keysAtUrl, keysInFolder, keysInMemory } from './key_sources.ts'
+import { ALGORITHMS, invalid, isUuid, type JoseHeader, outerHeaderOf, refuseStrange } from './form.ts'
+import { createKeySet } from './key_set.ts'
+import { type AskForKeys, type Key, keysAtUrl, keysInFile, keysOnAsking, readKeysFile } from './key_sources.ts'
 
-/** Exactly one of the two. */
-export type DecryptionKeySource =
-  /** Private JWKs (RFC 7517), each with `kid`, `use: "enc"` and `alg`. */
-  | { decryptionKeys: readonly JWK[]; keysDir?: undefined }
-  /** A folder with one private JWK a `.json` file; other uses than "enc" are ignored. */
-  | { keysDir: string; decryptionKeys?: undefined }
+/** Whom to believe, and how to open what is encrypted to us: all in one file, or one by one. */
+export type IssuerOptions =
+  | {
+      /** The path of what `cerrojo keys export --out` writes. Its keys are read again as they rotate. */
+      keysFile: string
+      issuer?: string
+      audience?: string
+      jwksUrl?: string | URL
+      decryptionKeys?: undefined
+    }
+  | {
+      keysFile?: undefined
+      /** The `iss` to insist on, AUTH_ISS of the issuer. */
+      issuer: string
+      /** The `aud` to insist on, AUTH_AUD of the issuer. */
+      audience: string
+      /** Where the issuer publishes its keys; over HTTPS, unless nobody can come between: they decide who gets in. */
+      jwksUrl: string | URL
+      /**
+       * Private JWKs (RFC 7517), each with `kid`, `use: "enc"` and `alg`, or a function that fetches them, and is
+       * asked again as they age and when one is missing.
+       */
+      decryptionKeys: readonly JWK[] | AskForKeys
+    }
 
-export type VerifierOptions = DecryptionKeySource & {
-  /** The `iss` to insist on, AUTH_ISS of the issuer. */
-  issuer: string
-  /** The `aud` to insist on, AUTH_AUD of the issuer. */
-  audience: string
-  /** Where the issuer publishes its keys. Over HTTPS, unless nobody can come between: these keys decide who gets in. */
-  jwksUrl: string | URL
+export type VerifierOptions = IssuerOptions & {
   /** Seconds by which the clocks may differ, for `exp`, `iat` and `nbf`. Default 60. */
   clockSkewSeconds?: number
-  /** Seconds after which JWKS and folder are read again. Default 600. */
+  /** Seconds after which all keys are read again. Default 600. */
   keysMaxAgeSeconds?: number
-  /** Least seconds between two readings that unknown key ids ask for. Default 30. */
+  /** Least seconds between two readings that unknown key ids ask for, and wait for. Default 1. */
   cooldownSeconds?: number
-  /** Seconds that fetching the JWKS may take. Default 5. */
+  /** Seconds that reading keys may take. Default 5. */
   fetchTimeoutSeconds?: number
   /** How many verified tokens are remembered, about 1 KB each; 0 for none. Default 10,000. */
   maxCachedTokens?: number
-  /** Told each time that keys cannot be fetched or read, also while the cached ones still serve; must not throw. */
+  /**
+   * Told each time that keys cannot be read, also while the cached ones still serve, and when one is missing to which
+   * the issuer encrypts; must not throw.
+   */
   onKeyFailure?: (error: unknown) => void
 }
 
-export interface Verifier {
-  /**
-   * @param token compact JWE (RFC 7516), without "Bearer"
-   * @throws {VerifierError} AUTH_TOKEN_EXPIRED for a genuine token past its time, AUTH_UNAVAILABLE when the keys that
-   *   it names cannot be had, AUTH_TOKEN_INVALID for everything else
-   */
-  verify(token: string): Promise<AccessClaims>
+interface Verified {
+  auth: Auth
+  /** The one that decrypted it and the one that verified it. */
+  usedKeys: readonly Key[]
 }
 
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
-/** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
-const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
-const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-/**
- * Base64url without spaces and padding (RFC 7515, section 2), which decoders overlook: they would pass one token off
- * as any
- * number. Unused bits at the end of a part still give it a few spellings; each is verified, and remembered, for itself.
- */
-const COMPACT_FORM = /^[\w.-]+$/
-type KeyHeader = { kid?: string; alg?: string }
 const DECRYPTION = {
   keyManagementAlgorithms: ALGORITHMS.enc,
   contentEncryptionAlgorithms: ['A256GCM'],
@@ -62,55 +64,55 @@ const DECRYPTION = {
 }
 
 /**
- * Reads no key yet: the first token does. One verifier serves a whole process.
+ * Reads no key yet, but for what stands in `keysFile`: `ready()` does, or the first token.
  * @throws {TypeError} naming the option that is missing or wrong
+ * @throws {Error} when `keysFile` cannot be read
  */
 export function createVerifier(options: VerifierOptions): Verifier {
-  checkOptions(options)
-  const { issuer, audience, decryptionKeys: jwks, keysDir, clockSkewSeconds = 60, fetchTimeoutSeconds = 5 } = options
-  const { maxCachedTokens = 10_000, keysMaxAgeSeconds = 600, cooldownSeconds = 30, onKeyFailure } = options
+  const { issuer, audience, jwksUrl, loadKeys } = issuerIn(options)
+  checkNumbers(options)
+  const { clockSkewSeconds = 60, keysMaxAgeSeconds = 600, cooldownSeconds = 1, fetchTimeoutSeconds = 5 } = options
+  const { maxCachedTokens = 10_000, onKeyFailure = () => {} } = options
 
   const aging = {
     maxAgeSeconds: keysMaxAgeSeconds,
     cooldownSeconds,
-    onFailure: (error: unknown) => onKeyFailure?.(error),
+    timeoutSeconds: fetchTimeoutSeconds,
+    onFailure: onKeyFailure,
   }
-  const constant = { ...aging, maxAgeSeconds: Number.POSITIVE_INFINITY, cooldownSeconds: Number.POSITIVE_INFINITY }
-  const signingKeys = createKeySet(keysAtUrl(new URL(options.jwksUrl), fetchTimeoutSeconds), {
-    name: 'signing keys',
-    ...aging,
-  })
-  const decryptionKeys = jwks
-    ? createKeySet(keysInMemory(jwks), { name: 'decryption keys', ...constant })
-    : createKeySet(keysInFolder(keysDir), { name: 'decryption keys', ...aging })
-  const isCurrent = (key: Key) => signingKeys.get(key.kid) === key || decryptionKeys.get(key.kid) === key
-  const cache = createTokenCache(maxCachedTokens, isCurrent)
+  const publishedKeys = createKeySet(keysAtUrl(new URL(jwksUrl)), { name: 'signing keys', ...aging })
+  const decryptionKeys = createKeySet(loadKeys, { name: 'decryption keys', ...aging })
+  const isCurrent = (key: Key) => (key.use === 'enc' ? decryptionKeys : publishedKeys).get(key.kid) === key
+  const cache = createTokenCache<Verified>(maxCachedTokens, ({ usedKeys }) => usedKeys.every(isCurrent))
 
-  async function verify(token: string): Promise<AccessClaims> {
+  async function verify(token: string): Promise<Auth> {
     if (typeof token !== 'string') throw invalid('not a string')
-    if (signingKeys.isStale() || decryptionKeys.isStale())
-      await Promise.all([signingKeys.refresh(), decryptionKeys.refresh()])
+    if (publishedKeys.isStale() || decryptionKeys.isStale())
+      await Promise.all([publishedKeys.refresh(), decryptionKeys.refresh()])
 
-    const digest = hash('sha256', token, 'base64')
+    const digest = digestOf(token)
     const known = cache.find(digest)
-    if (known) return known.claims
+    if (known) return known
 
     const verified = await verifyInFull(token).catch((error) => {
       throw asVerifierError(error)
     })
     cache.add(digest, verified)
-    return verified.claims
+    return verified.auth
   }
 
   /** The contract's steps, from the outside in. */
   async function verifyInFull(token: string): Promise<Verified> {
-    if (!COMPACT_FORM.test(token)) throw invalid('encoding')
-    const usedKeys: Key[] = []
-    const getDecryptionKey = (header: KeyHeader) => keyNamedIn(header, decryptionKeys, usedKeys)
-    const outer = await compactDecrypt(token, getDecryptionKey, DECRYPTION)
-    if (outer.protectedHeader.cty !== 'JWT') throw invalid('cty')
+    const decryptionKey = await keyNamedIn(outerHeaderOf(token), findDecryptionKey)
+    const outer = await compactDecrypt(token, decryptionKey.cryptoKey, DECRYPTION)
 
-    const getSigningKey = (header: KeyHeader) => keyNamedIn(header, signingKeys, usedKeys)
+    const usedKeys = [decryptionKey]
+    const getSigningKey = async (header: JoseHeader) => {
+      refuseStrange(header)
+      const signingKey = await keyNamedIn(header, findSigningKey)
+      usedKeys.push(signingKey)
+      return signingKey.cryptoKey
+    }
     const { payload } = await jwtVerify<AccessClaims>(outer.plaintext, getSigningKey, {
       algorithms: ALGORITHMS.sig,
       issuer,
@@ -122,28 +124,40 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw invalid('copied claims')
     if (![payload.sub, payload.sid, payload.jti].every(isUuid)) throw invalid('identifiers')
     if (payload.iat > Date.now() / 1000 + clockSkewSeconds) throw invalid('iat')
-    return { claims: freeze(payload), usedKeys }
+    return { auth: authIn(payload), usedKeys }
   }
 
-  return { verify }
+  /** Only the issuer knows which keys there are: one that it publishes and we lack is our fault, not the token's. */
+  async function findDecryptionKey(kid: string): Promise<Key | undefined> {
+    const known = decryptionKeys.get(kid)
+    if (known) return known
+    const published = await publishedKeys.find(kid)
+    return published?.use === 'enc' ? decryptionKeys.demand(kid) : undefined
+  }
+
+  async function findSigningKey(kid: string): Promise<Key | undefined> {
+    const found = await publishedKeys.find(kid)
+    return found?.use === 'sig' ? found : undefined
+  }
+
+  async function ready(): Promise<void> {
+    await Promise.all([publishedKeys.ready(), decryptionKeys.ready()])
+  }
+
+  return { verify, ready }
 }
 
-/** The key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
-async function keyNamedIn(header: KeyHeader, keys: KeySet, usedKeys: Key[]): Promise<CryptoKey> {
-  if (REFUSED_HEADERS.some((name) => name in header)) throw invalid('header')
-  const key = keys.get(header.kid) ?? (await keys.load(header.kid))
+/** The key that a JOSE header names, if its algorithm is the key's own. */
+async function keyNamedIn({ kid, alg }: JoseHeader, find: (kid: string) => Promise<Key | undefined>): Promise<Key> {
+  const key = typeof kid === 'string' ? await find(kid) : undefined
   if (!key) throw invalid('kid')
-  if (key.alg !== header.alg) throw invalid('alg')
-  usedKeys.push(key)
-  return key.cryptoKey
+  if (key.alg !== alg) throw invalid('alg')
+  return key
 }
 
-function isUuid(value: unknown): boolean {
-  return typeof value === 'string' && UUID_FORM.test(value)
-}
-
-function invalid(reason: string): VerifierError {
-  return new VerifierError('AUTH_TOKEN_INVALID', reason)
+function authIn(claims: AccessClaims): Auth {
+  const { sub: userId, sid: sessionId, jti: tokenId, exp: expiresAt } = claims
+  return freeze({ userId, expiresAt, tokenId, sessionId, claims })
 }
 
 /** What jose threw is not passed on: its errors carry the claims, and a parser's message quotes what it read. */
@@ -160,18 +174,28 @@ function freeze<Value extends object>(value: Value): Value {
   return Object.freeze(value)
 }
 
-function checkOptions(options: VerifierOptions): void {
-  const { issuer, audience, jwksUrl, decryptionKeys, keysDir } = options
+function issuerIn({ keysFile, decryptionKeys, ...options }: VerifierOptions) {
+  if ((decryptionKeys === undefined) === (keysFile === undefined))
+    throw new TypeError('Either keysFile or decryptionKeys must be given')
+  const { issuer, audience, jwksUrl } = { ...(keysFile !== undefined && readKeysFile(keysFile)), ...options }
   if (!issuer || typeof issuer !== 'string') throw new TypeError('issuer must be a text')
   if (!audience || typeof audience !== 'string') throw new TypeError('audience must be one text')
-  if (!URL.canParse(jwksUrl)) throw new TypeError('jwksUrl must be an absolute URL')
-  if ((decryptionKeys === undefined) === (keysDir === undefined))
-    throw new TypeError('Either decryptionKeys or keysDir must be given')
+  if (!jwksUrl || !URL.canParse(jwksUrl)) throw new TypeError('jwksUrl must be an absolute URL')
+  const loadKeys = keysFile === undefined ? keysGiven(decryptionKeys ?? []) : keysInFile(keysFile)
+  return { issuer, audience, jwksUrl, loadKeys }
+}
+
+function keysGiven(keys: readonly JWK[] | AskForKeys) {
+  if (typeof keys === 'function') return keysOnAsking(keys)
   const isPrivateKey = ({ kid, use, alg = '', d }: JWK) => kid && use === 'enc' && ALGORITHMS.enc.includes(alg) && d
-  if (decryptionKeys && (decryptionKeys.length === 0 || !decryptionKeys.every(isPrivateKey)))
+  if (keys.length === 0 || !keys.every(isPrivateKey))
     throw new TypeError(
       `decryptionKeys must be private JWKs with kid, use "enc" and alg ${ALGORITHMS.enc.join(' or ')}`,
     )
+  return keysOnAsking(async () => keys)
+}
+
+function checkNumbers(options: VerifierOptions): void {
   for (const name of ['clockSkewSeconds', 'keysMaxAgeSeconds', 'cooldownSeconds', 'fetchTimeoutSeconds'] as const)
     if (!((options[name] ?? 0) >= 0)) throw new TypeError(`${name} must be a number of seconds, at least 0`)
   const { maxCachedTokens = 0 } = options

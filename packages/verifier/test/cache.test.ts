@@ -37,9 +37,9 @@ test('only a token that can be found again makes an older one give way', async (
 test('a thousand tokens of a thousand people are never mixed up', async () => {
   const verifier = createVerifier({ ...options, maxCachedTokens: 300 })
   const tokens = await Promise.all(Array.from({ length: 1000 }, () => issue(sig, enc)))
-  const claims = await Promise.all(tokens.map(verifier.verify))
-  assert.equal(new Set(claims.map(({ jti }) => jti)).size, 1000)
-  for (const [index, token] of tokens.entries()) assert.deepEqual(await verifier.verify(token), claims[index])
+  const auths = await Promise.all(tokens.map(verifier.verify))
+  assert.equal(new Set(auths.map(({ tokenId }) => tokenId)).size, 1000)
+  for (const [index, token] of tokens.entries()) assert.deepEqual(await verifier.verify(token), auths[index])
 })
 
 test('nothing is remembered with maxCachedTokens: 0', async () => {
@@ -61,14 +61,14 @@ test('a token is remembered up to its exp, verified in full within the clock ske
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   const verifier = createVerifier({ ...options, clockSkewSeconds: 60 })
   const token = await issue(sig, enc)
-  const claims = await verifier.verify(token)
+  const auth = await verifier.verify(token)
 
-  mock.timers.setTime(claims.exp * 1000 - 1)
-  assert.equal(await verifier.verify(token), claims)
-  mock.timers.setTime(claims.exp * 1000)
-  assert.notEqual(await verifier.verify(token), claims)
+  mock.timers.setTime(auth.expiresAt * 1000 - 1)
+  assert.equal(await verifier.verify(token), auth)
+  mock.timers.setTime(auth.expiresAt * 1000)
+  assert.notEqual(await verifier.verify(token), auth)
   assert.notEqual(await verifier.verify(token), await verifier.verify(token))
-  mock.timers.setTime((claims.exp + 60) * 1000)
+  mock.timers.setTime((auth.expiresAt + 60) * 1000)
   await assert.rejects(verifier.verify(token), { code: 'AUTH_TOKEN_EXPIRED', status: 401 })
   mock.timers.reset()
 })

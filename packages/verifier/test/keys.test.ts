@@ -1,6 +1,6 @@
 /** Where the keys come from, how old they may get, and what happens while they cannot be had. */
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,8 +26,8 @@ const nextEnc = await newKey('enc', 'RSA-OAEP-256')
 const RETRY_MS = 1_100
 
 function verifierFor(endpoint: JwksEndpoint, options: Partial<VerifierOptions> = {}): Verifier {
-  const decryptionKeys = options.keysDir ? {} : { decryptionKeys: [enc.privateJwk] }
-  const all = { issuer: ISSUER, audience: AUDIENCE, jwksUrl: endpoint.url, ...decryptionKeys, ...options }
+  const decryptionKeys = [enc.privateJwk]
+  const all = { issuer: ISSUER, audience: AUDIENCE, jwksUrl: endpoint.url, decryptionKeys, ...options }
   return createVerifier(all as VerifierOptions)
 }
 
@@ -38,16 +38,17 @@ function codeOf(verification: Promise<unknown>): Promise<string> {
   )
 }
 
-async function folderWith(files: Record<string, unknown>): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cerrojo-verifier-'))
-  after(() => rm(folder, { recursive: true, force: true }))
-  for (const [name, content] of Object.entries(files)) await writeKeyFile(folder, name, content)
-  return folder
-}
+const folder = await mkdtemp(join(tmpdir(), 'cerrojo-verifier-'))
+after(() => rm(folder, { recursive: true, force: true }))
 
-/** Text as it is, all else as JSON. */
-function writeKeyFile(folder: string, name: string, content: unknown): Promise<void> {
-  return writeFile(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content))
+/** What `cerrojo keys export` writes, put in the place of the one before. */
+async function exportKeys(endpoint: JwksEndpoint, ...keys: TestKey[]): Promise<string> {
+  const decryptionKeys = keys.map(({ privateJwk }) => privateJwk)
+  const exported = { issuer: ISSUER, audience: AUDIENCE, jwksUrl: endpoint.url, decryptionKeys }
+  const path = join(folder, `${new URL(endpoint.url).port}.json`)
+  await writeFile(`${path}.new`, JSON.stringify(exported))
+  await rename(`${path}.new`, path)
+  return path
 }
 
 test('the JWKS is fetched once, also for tokens that arrive together', async () => {
@@ -59,29 +60,27 @@ test('the JWKS is fetched once, also for tokens that arrive together', async () 
   assert.equal(endpoint.requests, 1)
 })
 
-test('a token of a new key has the JWKS fetched again, after the cooldown', async () => {
+test('a token of a new key has the JWKS fetched again, and waits for that if it must', async () => {
   const endpoint = await startJwksEndpoint(sig)
   const verifier = verifierFor(endpoint, { cooldownSeconds: 0.4 })
   await verifier.verify(await issue(sig, enc))
-
   endpoint.keys = [sig, nextSig]
-  assert.equal(await codeOf(verifier.verify(await issue(nextSig, enc))), 'AUTH_TOKEN_INVALID')
-  assert.equal(endpoint.requests, 1)
-  await sleep(450)
   assert.equal(await codeOf(verifier.verify(await issue(nextSig, enc))), 'verified')
   assert.equal(endpoint.requests, 2)
 })
 
-test('a flood of unknown key ids fetches the JWKS once more and no further', async () => {
+test('a flood of unknown key ids fetches the JWKS once in a cooldown, and no token is refused unseen', async () => {
   const endpoint = await startJwksEndpoint(sig)
-  const verifier = verifierFor(endpoint, { cooldownSeconds: 0.4 })
+  const verifier = verifierFor(endpoint, { cooldownSeconds: 1 })
   await verifier.verify(await issue(sig, enc))
-  await sleep(450)
-  const flood = Array.from({ length: 50 }, async (_, index) => {
-    const token = await issue(sig, enc, { innerHeader: { kid: `unknown-${index}` } })
-    return codeOf(verifier.verify(token))
-  })
+  const tokens = Array.from({ length: 50 }, (_, index) =>
+    issue(sig, enc, { [index % 2 ? 'innerHeader' : 'outerHeader']: { kid: `unknown-${index}` } }),
+  )
+  const flood = (await Promise.all(tokens)).map((token) => codeOf(verifier.verify(token)))
+  const genuine = verifier.verify(await issue(nextSig, enc))
+  endpoint.keys = [sig, nextSig]
   assert.deepEqual(new Set(await Promise.all(flood)), new Set(['AUTH_TOKEN_INVALID']))
+  assert.equal(await codeOf(genuine), 'verified')
   assert.equal(endpoint.requests, 2)
 })
 
@@ -213,78 +212,172 @@ test('a token seen before is refused when another key is published under its key
   assert.equal(await codeOf(verifier.verify(token)), 'AUTH_TOKEN_INVALID')
 })
 
-test('a new file in the key folder is read when a token names it', async () => {
-  const keysDir = await folderWith({ 'enc-1.json': enc.privateJwk })
-  const verifier = verifierFor(await startJwksEndpoint(sig), { keysDir, cooldownSeconds: 0.3 })
+test('a key to which the issuer encrypts and that this server lacks is no fault of the token', async () => {
+  const endpoint = await startJwksEndpoint(sig, enc)
+  const failures: Error[] = []
+  const verifier = verifierFor(endpoint, { onKeyFailure: (error) => failures.push(error as Error) })
   await verifier.verify(await issue(sig, enc))
-  await writeKeyFile(keysDir, 'enc-2.json', nextEnc.privateJwk)
-  assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'AUTH_TOKEN_INVALID')
-  await sleep(350)
-  assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'verified')
+  endpoint.keys = [sig, enc, nextEnc] // as after `keys rotate --now`, while the JWKS at hand is still young
+
+  const genuine = await Promise.all(Array.from({ length: 20 }, () => issue(sig, nextEnc)))
+  const codes = await Promise.all(genuine.map((token) => codeOf(verifier.verify(token))))
+  assert.deepEqual(new Set(codes), new Set(['AUTH_UNAVAILABLE']))
+  assert.equal(failures.length, 1, 'told once for all of them')
+  assert.ok(failures[0]?.message.includes(nextEnc.kid))
+  await assert.rejects(verifier.verify(await issue(sig, nextEnc)), (error: VerifierError) => {
+    assert.ok((error.cause as Error).message.includes(nextEnc.kid))
+    return error.status === 503
+  })
+  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
+
+  const before = failures.length
+  const unpublished = await issue(sig, await newKey('enc', 'ECDH-ES+A256KW'))
+  assert.equal(await codeOf(verifier.verify(unpublished)), 'AUTH_TOKEN_INVALID')
+  assert.equal(failures.length, before, 'a key id that anybody made up is told to nobody')
 })
 
-test('a token seen before is refused once its decryption key has left the folder', async () => {
-  const keysDir = await folderWith({ 'enc-1.json': enc.privateJwk, 'enc-2.json': nextEnc.privateJwk })
-  const verifier = verifierFor(await startJwksEndpoint(sig), { keysDir, keysMaxAgeSeconds: 0.2 })
+test('a function is asked for keys at first, again for one that is missing, and never for a made-up one', async () => {
+  const endpoint = await startJwksEndpoint(sig, enc, nextEnc)
+  const held = [enc.privateJwk]
+  let asked = 0
+  const decryptionKeys = async () => {
+    asked++
+    return [...held, sig.privateJwk] // which is of another use, and does no harm
+  }
+  const verifier = verifierFor(endpoint, { decryptionKeys, cooldownSeconds: 0 })
+  await Promise.all(Array.from({ length: 5 }, async () => verifier.verify(await issue(sig, enc))))
+  assert.equal(asked, 1)
+  const unknown = await issue(sig, enc, { outerHeader: { kid: 'unknown' } })
+  assert.equal(await codeOf(verifier.verify(unknown)), 'AUTH_TOKEN_INVALID')
+  assert.equal(asked, 1)
+  held.push(nextEnc.privateJwk)
+  assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'verified')
+  assert.equal(asked, 2)
+})
+
+test('a function is asked again when its keys are old, and one that it no longer gives opens nothing', async () => {
+  const endpoint = await startJwksEndpoint(sig, nextEnc)
+  let held = [enc.privateJwk]
+  const verifier = verifierFor(endpoint, { decryptionKeys: async () => held, keysMaxAgeSeconds: 0.2 })
   const token = await issue(sig, enc)
-  await verifier.verify(token)
-  await rm(join(keysDir, 'enc-1.json'))
+  const auth = await verifier.verify(token)
+  await sleep(250)
+  assert.equal(await verifier.verify(token), auth, 'still remembered after the same keys were read again')
+  held = [nextEnc.privateJwk]
   await sleep(250)
   assert.equal(await codeOf(verifier.verify(token)), 'AUTH_TOKEN_INVALID')
-})
-
-test('a key of the folder past its exp decrypts nothing', async () => {
-  const retired = { ...enc.privateJwk, exp: Math.floor(Date.now() / 1000) - 1 }
-  const current = { ...nextEnc.privateJwk, exp: Math.floor(Date.now() / 1000) + 100 }
-  const keysDir = await folderWith({ 'enc-1.json': retired, 'enc-2.json': current })
-  const verifier = verifierFor(await startJwksEndpoint(sig), { keysDir })
-  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'AUTH_TOKEN_INVALID')
   assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'verified')
 })
 
 const secretMember = enc.privateJwk.d as string
-const BAD_FOLDERS: Record<string, Record<string, unknown>> = {
-  'is empty': {},
-  'holds keys of other uses only': {
-    'sig-1.json': sig.privateJwk,
-    'front.json': { ...enc.privateJwk, use: 'enc_front' },
-  },
-  'holds a file that is not JSON': { 'enc-1.json': enc.privateJwk, 'enc-2.json': `${secretMember}!` },
-  'holds a file that is encrypted': { 'enc-1.json': enc.privateJwk, 'enc-2.json': { ciphertext: 'abc' } },
-  'holds a key that is none': { 'enc-1.json': { ...enc.privateJwk, x: secretMember.slice(5) } },
+const { d: _, ...publicJwk } = enc.privateJwk as JWK & { d: string }
+const BAD_KEYS: Record<string, () => Promise<JWK[]>> = {
+  throws: () => Promise.reject(new Error('no secret store')),
+  'never answers': () => new Promise(() => {}),
+  'answers no keys': async () => [],
+  'answers keys of other uses': async () => [sig.privateJwk, { ...enc.privateJwk, use: 'enc_front' }],
+  'answers the public half': async () => [publicJwk],
+  'answers half a key': async () => [enc.privateJwk, { ...nextEnc.privateJwk, n: secretMember.slice(5) }],
 }
-for (const [name, files] of Object.entries(BAD_FOLDERS))
-  test(`a key folder that ${name} makes the verifier unavailable, and no secret is told`, async () => {
+for (const [name, answer] of Object.entries(BAD_KEYS))
+  test(`a function that ${name} makes the verifier unavailable, and keys that it gave before serve on`, async () => {
+    const endpoint = await startJwksEndpoint(sig, enc, nextEnc)
     const failures: unknown[] = []
-    const keysDir = await folderWith(files)
+    let decryptionKeys = answer
+    const options: Partial<VerifierOptions> = { decryptionKeys: () => decryptionKeys(), fetchTimeoutSeconds: 0.2 }
     const onKeyFailure = (error: unknown) => failures.push(error)
-    const verifier = verifierFor(await startJwksEndpoint(sig), { keysDir, onKeyFailure })
-    assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'AUTH_UNAVAILABLE')
+    const unavailable = verifierFor(endpoint, { ...options, onKeyFailure })
+    assert.equal(await codeOf(unavailable.ready()), 'AUTH_UNAVAILABLE')
+    assert.equal(await codeOf(unavailable.verify(await issue(sig, enc))), 'AUTH_UNAVAILABLE')
     assert.equal(failures.length, 1)
     const { message, stack, cause } = failures[0] as Error
     assert.equal(cause, undefined)
     assert.ok(!`${message} ${stack}`.includes(secretMember.slice(5)))
+
+    decryptionKeys = async () => [enc.privateJwk]
+    const verifier = verifierFor(endpoint, { ...options, cooldownSeconds: 0 })
+    await verifier.ready()
+    decryptionKeys = answer
+    assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'AUTH_UNAVAILABLE')
+    assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
   })
 
-test('a missing key folder makes the verifier unavailable', async () => {
-  const verifier = verifierFor(await startJwksEndpoint(sig), { keysDir: join(tmpdir(), 'there', 'is', 'none') })
-  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'AUTH_UNAVAILABLE')
+test('an exported file tells all that is needed, and is read again for a key that is missing', async () => {
+  const endpoint = await startJwksEndpoint(sig, enc, nextEnc)
+  const verifier = createVerifier({ keysFile: await exportKeys(endpoint, enc), cooldownSeconds: 0 })
+  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
+  const strange = await issue(sig, enc, { claims: { aud: 'somebody-else' } })
+  assert.equal(await codeOf(verifier.verify(strange)), 'AUTH_TOKEN_INVALID')
+  assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'AUTH_UNAVAILABLE')
+  await sleep(RETRY_MS)
+  await exportKeys(endpoint, enc, nextEnc)
+  assert.equal(await codeOf(verifier.verify(await issue(sig, nextEnc))), 'verified')
+})
+
+test('what an exported file says of the issuer gives way to options', async () => {
+  const endpoint = await startJwksEndpoint(sig)
+  const elsewhere = await startJwksEndpoint(sig)
+  const keysFile = await exportKeys(endpoint, enc)
+  const verifier = createVerifier({ keysFile, jwksUrl: elsewhere.url, audience: 'notes' })
+  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'AUTH_TOKEN_INVALID')
+  assert.equal(await codeOf(verifier.verify(await issue(sig, enc, { claims: { aud: 'notes' } }))), 'verified')
+  assert.deepEqual([endpoint.requests, elsewhere.requests], [0, 1])
+})
+
+test('a file that is missing, or none of an export, is refused at once, and no secret is told', async () => {
+  const endpoint = await startJwksEndpoint(sig)
+  assert.throws(() => createVerifier({ keysFile: join(folder, 'none.json') }), { code: 'ENOENT' })
+  const keysFile = await exportKeys(endpoint, enc)
+  for (const text of ['', `${secretMember}!`, '{}', JSON.stringify({ decryptionKeys: [enc.privateJwk] })]) {
+    await writeFile(keysFile, text)
+    assert.throws(() => createVerifier({ keysFile }), {
+      message: `${keysFile} is not what "cerrojo keys export" writes`,
+    })
+  }
+})
+
+test('a file that is spoilt later is told to onKeyFailure, and what it held before serves on', async () => {
+  const endpoint = await startJwksEndpoint(sig)
+  const keysFile = await exportKeys(endpoint, enc)
+  const failures: unknown[] = []
+  const onKeyFailure = (error: unknown) => failures.push(error)
+  const verifier = createVerifier({ keysFile, keysMaxAgeSeconds: 0.1, onKeyFailure })
+  await verifier.ready()
+  await writeFile(keysFile, secretMember)
+  await sleep(150)
+  assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
+  assert.equal(failures.length, 1)
+  assert.ok(!String(failures[0]).includes(secretMember))
+})
+
+test('ready tells whether tokens can be verified, and asks no more than a token would', async () => {
+  const endpoint = await startJwksEndpoint(sig)
+  await verifierFor(endpoint).ready()
+  const verifier = verifierFor(endpoint)
+  await Promise.all([verifier.ready(), verifier.ready(), verifier.verify(await issue(sig, enc))])
+  assert.equal(endpoint.requests, 2)
+  await endpoint.stop()
+  await verifier.ready()
+  await assert.rejects(verifierFor(endpoint).ready(), (error: VerifierError) => {
+    assert.ok(error.cause instanceof Error)
+    return error.code === 'AUTH_UNAVAILABLE'
+  })
 })
 
 test('wrong options are refused at once, by name', async () => {
-  const good = { issuer: ISSUER, audience: AUDIENCE, jwksUrl: 'https://auth.example/jwks.json', keysDir: './keys' }
-  const { d: _, ...publicJwk } = enc.privateJwk as JWK & { d: string }
-  const withKeys = (...decryptionKeys: JWK[]) => ({ keysDir: undefined, decryptionKeys })
+  const issuer = { issuer: ISSUER, audience: AUDIENCE, jwksUrl: 'https://auth.example/jwks.json' }
+  const withKeys = (...decryptionKeys: JWK[]) => ({ decryptionKeys })
+  const good = { ...issuer, ...withKeys(enc.privateJwk, nextEnc.privateJwk) }
   createVerifier(good)
-  createVerifier({ ...good, ...withKeys(enc.privateJwk, nextEnc.privateJwk) })
+  createVerifier({ ...good, decryptionKeys: async () => [] })
   const wrong: [RegExp, object][] = [
     [/^issuer/, { issuer: undefined }],
     [/^audience/, { audience: '' }],
     [/^audience/, { audience: [AUDIENCE] }],
     [/^jwksUrl/, { jwksUrl: '/.well-known/jwks.json' }],
     [/^jwksUrl/, { jwksUrl: undefined }],
-    [/^Either decryptionKeys or keysDir/, { keysDir: undefined }],
-    [/^Either decryptionKeys or keysDir/, { decryptionKeys: [enc.privateJwk] }],
+    [/^Either keysFile or decryptionKeys/, { decryptionKeys: undefined }],
+    [/^Either keysFile or decryptionKeys/, { keysFile: './cerrojo.json' }],
     [/^decryptionKeys/, withKeys()],
     [/^decryptionKeys/, withKeys(publicJwk)],
     [/^decryptionKeys/, withKeys({ ...enc.privateJwk, use: 'enc_front' })],

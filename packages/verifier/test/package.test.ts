@@ -20,51 +20,53 @@ await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module', p
 const install = (...packages: string[]) =>
   run('npm', ['install', '--no-audit', '--no-fund', ...packages], { cwd: folder })
 
+/** What README does not show; its own code is compiled in readme.test.ts. */
 const CONSUMER = `
-import { createServer } from 'node:http'
 import express from 'express'
 import Fastify from 'fastify'
 import { Hono } from 'hono'
-import { type AccessClaims, authenticate, createVerifier, VerifierError, type VerifierErrorCode } from '@cerrojo/verifier'
+import { type Auth, authenticate, createRemoteVerifier, createVerifier, VerifierError } from '@cerrojo/verifier'
+import type { VerifierErrorCode, VerifierOptions } from '@cerrojo/verifier'
 import { requireToken as expressToken } from '@cerrojo/verifier/express'
-import { verifierPlugin } from '@cerrojo/verifier/fastify'
+import { requireToken as fastifyToken } from '@cerrojo/verifier/fastify'
 import { requireToken as honoToken } from '@cerrojo/verifier/hono'
 import { requireToken as nodeToken } from '@cerrojo/verifier/node'
 
-const required = { issuer: 'auth-mvp', audience: 'auth-mvp-clients', jwksUrl: new URL('https://auth.example/jwks.json') }
-const verifier = createVerifier({ ...required, keysDir: './keys', maxCachedTokens: 100 })
-createVerifier({ ...required, decryptionKeys: [{ kty: 'EC', kid: 'k', use: 'enc', alg: 'ECDH-ES+A256KW', d: 'd' }] })
+const issuer = { issuer: 'a', audience: 'b', jwksUrl: new URL('https://auth.example/jwks.json') }
+const key = { kty: 'EC', kid: 'k', use: 'enc', alg: 'ECDH-ES+A256KW', d: 'd' }
+const verifier = createVerifier({ ...issuer, decryptionKeys: async () => [key], maxCachedTokens: 100 })
+const options: VerifierOptions[] = [{ keysFile: './keys.json' }, { ...issuer, decryptionKeys: [key] }]
 // @ts-expect-error no decryption keys
-const withoutKeys = () => createVerifier(required)
-// @ts-expect-error both kinds of decryption keys
-const withBoth = () => createVerifier({ ...required, keysDir: './keys', decryptionKeys: [] })
+options.push(issuer)
+// @ts-expect-error both of them
+options.push({ ...issuer, keysFile: './keys.json', decryptionKeys: [] })
+const remote = createRemoteVerifier({ url: 'http://localhost:3000' })
 
-const app = Fastify()
-await app.register(verifierPlugin, { verifier })
-app.get('/', { preHandler: app.requireToken }, async (request) => request.claims?.sub)
-// @ts-expect-error claims may be null
-app.get('/null', async (request) => request.claims.sub)
-express().get('/', expressToken(verifier), (request, response) => void response.json(request.claims?.exp))
-new Hono().get('/', honoToken(verifier), (context) => context.text(context.get('claims').sub))
-createServer(async (request, response) => {
-  const claims: AccessClaims | undefined = await nodeToken(verifier, request, response)
-  response.end(claims?.sid)
-})
+for (const each of [verifier, remote]) {
+  Fastify().get('/', { onRequest: fastifyToken(each, { optional: true }) }, async (request) => request.auth?.email)
+  // @ts-expect-error it may be nobody
+  Fastify().get('/', { onRequest: fastifyToken(each) }, async (request) => request.auth.userId)
+  express().get('/', expressToken(each), (request, response) => void response.json(request.auth?.expiresAt))
+  new Hono().get('/', honoToken(each), (context) => context.text(context.get('auth')?.userId ?? ''))
+  void nodeToken
+}
 
 const result = await authenticate(verifier, undefined)
-if (!('refusal' in result) || result.refusal.status !== 401) throw new Error('it let nobody in')
-const error = await verifier.verify('').catch((error: unknown) => error)
+if (!result.refusal || result.refusal.status !== 401) throw new Error('it let nobody in')
+const anonymous = await authenticate(verifier, null, { optional: true })
+const auth: Auth | undefined = anonymous.auth
+const error = await verifier.verify('').catch((error: unknown) => auth ?? error)
 if (!(error instanceof VerifierError)) throw new Error('not its error')
 const code: VerifierErrorCode = error.code
 console.log(code)
 `
 
-test('the tarball holds what was compiled, the README and the license', async () => {
+test('the tarball holds what was compiled, its source, the README and the license', async () => {
   const { stdout } = await run('tar', ['-tzf', tarball])
   const files = stdout.trim().split('\n')
   for (const name of ['README.md', 'LICENSE', 'package.json']) assert.ok(files.includes(`package/${name}`), name)
   const others = files.filter(
-    (name) => !/^package\/(README\.md|LICENSE|package\.json|dist\/\w+(\.d\.ts|\.js))$/.test(name),
+    (name) => !/^package\/(README\.md|LICENSE|package\.json|dist\/\w+\.(d\.ts|js)(\.map)?|src\/\w+\.ts)$/.test(name),
   )
   assert.deepEqual(others, [])
 })
@@ -74,9 +76,11 @@ test('publint finds nothing', async () => {
   assert.match(stdout, /All good!/)
 })
 
-test('its types resolve as its code does', async () => {
-  // Plain ES modules: require() gets them from Node 20.19 on, older resolution knows no exports at all.
-  await run(tool('attw'), [tarball, '--profile', 'esm-only'])
+test('its types resolve as its code does, also by the rules of old resolvers', async () => {
+  // Plain ES modules: require() gets them from Node 20.19 on.
+  await run(tool('attw'), [tarball, '--ignore-rules', 'cjs-resolves-to-esm']).catch((error) =>
+    assert.fail(error.stdout),
+  )
 })
 
 test('it brings jose and nothing else, and works without any framework', async () => {
@@ -87,6 +91,15 @@ test('it brings jose and nothing else, and works without any framework', async (
     await run(process.execPath, ['--input-type=module', '-e', `await import('@cerrojo/verifier${entry}')`], {
       cwd: folder,
     })
+  await run(process.execPath, ['-p', "require('@cerrojo/verifier/package.json').version"], { cwd: folder })
+})
+
+test('an error is traced to its line in the source', async () => {
+  await install(tarball)
+  const script = "import { createVerifier } from '@cerrojo/verifier'; createVerifier({ keysFile: './none.json' })"
+  const options = ['--enable-source-maps', '--input-type=module', '-e', script]
+  const { stderr } = await run(process.execPath, options, { cwd: folder }).catch((error) => error)
+  assert.match(stderr, /verifier[\\/]src[\\/]verifier\.ts:\d+/)
 })
 
 for (const moduleResolution of ['nodenext', 'bundler'])

@@ -1,5 +1,5 @@
-/** The real module as the issuer, and its keys, those that decrypt in a folder too. */
-import { mkdir, writeFile } from 'node:fs/promises'
+/** The real module as the issuer, and its keys, those that decrypt in a file too. */
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import { keyFor as privateKeyFor } from '../../../../test/support/keys.ts'
@@ -9,7 +9,9 @@ import { AUDIENCE, ISSUER, type TestKey } from './issuer.ts'
 export interface Module {
   server: Server
   /** What a verifier of its tokens needs. */
-  options: { issuer: string; audience: string; jwksUrl: string; keysDir: string }
+  options: { issuer: string; audience: string; jwksUrl: string; decryptionKeys: JWK[] }
+  /** The same, as `cerrojo keys export` writes it. */
+  keysFile: string
   sig: TestKey
   enc: TestKey
   encFront: TestKey
@@ -26,12 +28,18 @@ export async function startModule(env: Environment = {}): Promise<Module> {
     return { kid, alg, privateKey, publicKey, privateJwk, publicJwk }
   }
   const enc = await keyFor('enc', env.AUTH_JWE_ALG ?? 'ECDH-ES+A256KW')
-  const keysDir = join(server.env.AUTH_DATA_DIR as string, 'exported')
-  await mkdir(keysDir)
-  await writeFile(join(keysDir, 'enc-1.json'), JSON.stringify(enc.privateJwk))
+  const options = {
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    jwksUrl: `${server.url}/.well-known/jwks.json`,
+    decryptionKeys: [enc.privateJwk],
+  }
+  const keysFile = join(server.env.AUTH_DATA_DIR as string, 'exported.json')
+  await writeFile(keysFile, JSON.stringify(options))
   return {
     server,
-    options: { issuer: ISSUER, audience: AUDIENCE, jwksUrl: `${server.url}/.well-known/jwks.json`, keysDir },
+    options,
+    keysFile,
     sig: await keyFor('sig', env.AUTH_SIGNING_ALG ?? 'ES256'),
     enc,
     encFront: await keyFor('enc_front', 'RSA-OAEP-256'),
