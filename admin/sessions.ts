@@ -76,7 +76,11 @@ export function endSessionsOf(db: Database, userId: string): Promise<number> {
 }
 
 export async function endSessions(db: Database, ids: string[]): Promise<EndedSessions> {
-  if (!ids.every(isUuid)) throw new AuthError('AUTH_BAD_REQUEST', { message: "a session's id must be a UUID" })
+  const place = ids.findIndex((id) => !isUuid(id)) + 1
+  if (place > 0)
+    throw new AuthError('AUTH_BAD_REQUEST', {
+      message: `the id of a session must be a UUID, but number ${place} is none`,
+    })
   const all: EndedSessions = { ended: 0, unknown: 0 }
   for (let from = 0; from < ids.length; from += SESSIONS_A_STEP) {
     const step = ids.slice(from, from + SESSIONS_A_STEP)
