@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
-import { Writable } from 'node:stream'
+import { type Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { StartError } from '../src/config.ts'
 
@@ -28,9 +28,13 @@ export async function confirm(effect: string, yes: boolean | undefined): Promise
 
 /** The lines of a file, or without one, or with `-`, of standard input. */
 export async function linesOf(path = '-'): Promise<AsyncIterable<string>> {
-  if (path !== '-') return (await open(path)).readLines()
-  if (process.stdin.isTTY) throw new StartError('a file is wanted, or lines on standard input')
-  return createInterface(process.stdin)
+  if (path === '-' && process.stdin.isTTY) throw new StartError('a file is wanted, or lines on standard input')
+  return readLines(path === '-' ? process.stdin : (await open(path)).createReadStream())
+}
+
+/** Begins when the first is asked for, as lines that come before would be lost. */
+async function* readLines(input: Readable) {
+  yield* createInterface({ input })
 }
 
 async function readOneLine(): Promise<string> {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { suite, test } from 'node:test'
 import bcrypt from 'bcrypt'
-import { COMMAND, cerrojo, feed, refused, run } from '../support/command.ts'
+import { atTerminal, cerrojo, feed, refused, run } from '../support/command.ts'
 import {
   type Environment,
   freshEnvironment,
@@ -15,7 +14,6 @@ import {
   sessionIdOf,
   startServer,
 } from '../support/server.ts'
-import { until } from '../support/wait.ts'
 
 const NEW_PASSWORD = 'fresh apples 9'
 const ID = /^[\da-f-]{36}$/
@@ -319,29 +317,6 @@ suite('cerrojo users export', () => {
 })
 
 suite('cerrojo users, at a terminal', () => {
-  /** A terminal of its own, in which the command runs, with a keyboard and a screen. */
-  function atTerminal(env: Environment, ...words: string[]) {
-    const line = [process.execPath, COMMAND, ...words].map((word) => `'${word}'`).join(' ')
-    const child = spawn('script', ['--quiet', '--return', '--command', line, '/dev/null'], {
-      env: { PATH: process.env.PATH, TERM: 'xterm', ...env },
-    })
-    let screen = ''
-    child.stdout.on('data', (chunk) => {
-      screen += chunk
-    })
-    const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-    return {
-      /** Waits for a question, and types. */
-      async answer(question: string, keys: string): Promise<void> {
-        await until(question, () => screen.includes(question))
-        child.stdin.write(keys)
-      },
-      async end(): Promise<{ code: number | null; screen: string }> {
-        return { code: await ended, screen }
-      },
-    }
-  }
-
   test('a password is asked for twice and not shown', async () => {
     const held = await somebody(1)
     const terminal = atTerminal(held.env, 'users', 'set-password', held.email)

@@ -1,11 +1,12 @@
 /** The operator's command, as a program of its own. */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Environment } from './server.ts'
+import { until } from './wait.ts'
 
-export const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
+const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
 
 export interface Result {
   code: number
@@ -42,4 +43,27 @@ export async function refused(env: Environment, ...words: string[]): Promise<str
   assert.deepEqual([code, stdout], [1, ''], words.join(' '))
   assert.match(stderr, /^cerrojo: .+\n$/)
   return stderr
+}
+
+/** A terminal of its own, in which the command runs, with a keyboard and a screen. */
+export function atTerminal(env: Environment, ...words: string[]) {
+  const line = [process.execPath, COMMAND, ...words].map((word) => `'${word}'`).join(' ')
+  const child = spawn('script', ['--quiet', '--return', '--command', line, '/dev/null'], {
+    env: { PATH: process.env.PATH, TERM: 'xterm', ...env },
+  })
+  let screen = ''
+  child.stdout.on('data', (chunk) => {
+    screen += chunk
+  })
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  return {
+    /** Waits for a question, and types. */
+    async answer(question: string, keys: string): Promise<void> {
+      await until(question, () => screen.includes(question))
+      child.stdin.write(keys)
+    },
+    async end(): Promise<{ code: number | null; screen: string }> {
+      return { code: await ended, screen }
+    },
+  }
 }
