@@ -40,7 +40,7 @@ const TAKEN = 'the email or the id is taken, by a user or by an earlier line'
 
 type Complete = Required<ImportedUser>
 
-/** @throws {AuthError} AUTH_UNAVAILABLE when the database fails; what onProgress told is done then, and the rest is not */
+/** @throws {AuthError} AUTH_UNAVAILABLE when the database fails; what onProgress told is done then, the rest is not */
 export async function importUsers(
   db: Database,
   lines: AsyncIterable<string>,

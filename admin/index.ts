@@ -19,8 +19,8 @@ export type { ChangedUser, ExportedUser, StoredUser, Who } from './users.ts'
 
 /**
  * Each function that takes a user answers undefined when there is none. An email may be in any case.
- * Each may throw an AuthError: its `code` is AUTH_BAD_REQUEST when an email, an id or a password breaks a rule, which the
- * message names, and AUTH_UNAVAILABLE when the database cannot be asked; nothing was changed then.
+ * Each may throw an AuthError: its `code` is AUTH_BAD_REQUEST when an email, an id or a password breaks a rule, which
+ * the message names, and AUTH_UNAVAILABLE when the database cannot be asked; nothing was changed then.
  */
 export interface Admin {
   /** Those whose email has that part in it, by email.

@@ -103,7 +103,9 @@ function revokeSessions(transaction: Pick<Database, 'row'>, ids: string[]) {
       returning refresh_tokens.id
     )
     select (select count(*) from ended)::int as ended,
-           (select count(*) from asked where not exists (select from refresh_tokens where id = asked.id))::int as unknown`
+           (select count(*)
+              from asked
+             where not exists (select from refresh_tokens where id = asked.id))::int as unknown`
 }
 
 /** In steps, so that no lock is held for long; of those that begin meanwhile some live on. */

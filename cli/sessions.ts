@@ -55,11 +55,13 @@ export const sessionCommands: Command[] = [
     'log out: end one session, all of a user, those of a list, or all',
     {
       operands: ['[session id]'],
-      details: `An ended session refreshes no more, and /auth/me refuses it at once. Servers that verify access tokens by
-themselves take those that are out until they expire, within AUTH_ACCESS_TTL_SEC.
+      details: `An ended session refreshes no more, and /auth/me refuses it at once. Servers that verify access tokens
+by themselves take those that are out until they expire, within AUTH_ACCESS_TTL_SEC.
 
-After a database was set back, sessions that were logged out in the lost time live again. The log knows them:
-  jq -r 'select(.event == "auth.logout").session_id' log | cerrojo sessions end --ids -`,
+After a database was set back, sessions that were ended in the lost time live again. The log knows them, if
+LOG_LEVEL=info was set:
+  jq -Rr 'fromjson? | select(.event == "auth.logout" or .event == "token.refresh.reuse_detected") | .session_id' log |
+    cerrojo sessions end --ids -`,
       options: END_OPTIONS,
     },
     endSessions,

@@ -267,8 +267,8 @@ export const userCommands: Command[] = [
     'everything that is stored of a user, as JSON',
     {
       operands: USER,
-      details: `The user and all sessions. The hash of the password stays in the database; its cost is told. Of refresh tokens
-nothing is stored but hashes, and the rate limits hold hashes for an hour at most; neither says anything of a person.`,
+      details: `The user and all sessions. The hash of the password stays in the database; its cost is told. Of refresh
+tokens nothing is stored but hashes, and the rate limits hold hashes for a while; neither tells of a person.`,
       options: JSON_OPTION,
     },
     exportUser,

@@ -49,7 +49,7 @@ suite('cerrojo users import', () => {
       ],
     )
     assert.equal(rows[0]?.id, id)
-    assert.equal((rows[1]?.created_at as Date).toISOString(), '2020-02-03T02:05:06.000Z')
+    assert.deepEqual(rows[1]?.created_at, new Date('2020-02-03T02:05:06Z'))
     const server = await startServer(env)
     const answers = []
     for (const { email } of rows)

@@ -249,7 +249,7 @@ suite('cerrojo users set-password', () => {
 })
 
 suite('cerrojo users disable, enable and delete', () => {
-  test('a disabled user is refused as with a wrong password, and logs in again when enabled, without old sessions', async () => {
+  test('a disabled user is refused as with a wrong password, and logs in anew when enabled', async () => {
     const held = await somebody(2)
     const { env, email } = held
     assert.equal(await run(env, 'users', 'disable', email), `${email} is disabled now; ended 2 sessions\n`)
