@@ -1,7 +1,7 @@
 /** The importable module, beside a server that runs: what it answers, and what logins at the same moment may do. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { after, suite, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import pg from 'pg'
 import { AuthError, createAdmin, openAdmin } from '../../admin/index.ts'
 import { loadConfig } from '../../src/config.ts'
@@ -47,6 +47,8 @@ suite('the admin module', () => {
       ['AUTH_BAD_REQUEST', () => admin.endSessions(['none'])],
       ['AUTH_BAD_REQUEST', () => admin.setPassword({ email }, 'short 1')],
       ['AUTH_BAD_REQUEST', () => admin.setPassword({ email }, email)],
+      ['AUTH_BAD_REQUEST', () => admin.setPassword({ email }, 'password1')],
+      ['AUTH_BAD_REQUEST', () => admin.createUser('new@example.com', `${'a'.repeat(72)}1`)],
       ['AUTH_EMAIL_TAKEN', () => admin.createUser(email.toUpperCase(), NEW_PASSWORD)],
     ]
     for (const [code, refused] of refusals)
@@ -96,32 +98,64 @@ suite('a login at the same moment', () => {
       }
     })
 
-  test('whose transaction is open when the change begins is waited for, and ended', async (t) => {
-    if (!onPostgres) return t.skip('the embedded database knows one transaction at a time')
-    const login = new pg.Client({ connectionString: server.env.DATABASE_URL as string })
-    await login.connect()
-    const isWaitedFor = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+  suite('in a transaction of its own', { skip: onPostgres ? false : 'the embedded database has one at a time' }, () => {
+    const isWaiting = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+    const waiters = async () => (await runSql(server.env, isWaiting)).map(({ pid }) => pid)
+    let login: pg.Client
+
+    before(async () => {
+      login = new pg.Client({ connectionString: server.env.DATABASE_URL as string })
+      await login.connect()
+    })
     after(() => login.end())
-    const endSessions: Change = (who) => admin.endSessionsOf(who)
-    for (const [title, change] of Object.entries({ ...CHANGES, 'the end of all sessions': endSessions })) {
-      const credentials = await registerSomebody(server)
-      const session = randomUUID()
+
+    /** Starts a session as a login does, but does not commit it.
+     * @returns its id */
+    async function begin({ email }: { email: string }): Promise<string> {
       await login.query('begin')
-      await login.query(
+      const { rows } = await login.query(
         `insert into refresh_tokens (id, user_id, token_hash, expires_at, ends_at)
-         select $1, id, '', now() + interval '1 day', now() + interval '1 day' from users where email = $2 for share`,
-        [session, credentials.email],
+         select gen_random_uuid(), id, '', now() + interval '1 day', now() + interval '1 day'
+           from users where email = $1 for share
+         returning id`,
+        [email],
       )
-      const changed = change(credentials)
-      await until('the change to wait for it', async () => (await runSql(server.env, isWaitedFor)).length > 0)
-      await login.query('commit')
-      await changed
-      const rows = await runSql(server.env, 'select revoked_at from refresh_tokens where id = $1', [session])
-      assert.ok(
-        rows.every(({ revoked_at }) => revoked_at !== null),
-        title,
-      )
+      return rows[0].id
     }
+
+    const endSessions: Change = (who) => admin.endSessionsOf(who)
+    for (const [title, change] of Object.entries({ ...CHANGES, 'the end of all sessions': endSessions }))
+      test(`is waited for by ${title}, and its session ended`, async () => {
+        const credentials = await registerSomebody(server)
+        const session = await begin(credentials)
+        const changed = change(credentials)
+        await until('the change to wait for it', async () => (await waiters()).length > 0)
+        await login.query('commit')
+        await changed
+        const rows = await runSql(server.env, 'select revoked_at from refresh_tokens where id = $1', [session])
+        assert.ok(rows.every(({ revoked_at }) => revoked_at !== null))
+      })
+
+    test('that takes long is waited for more than once, and at last the change is given up, whole', async () => {
+      const credentials = await registerSomebody(server)
+      await begin(credentials)
+      const changed = admin.setPassword(credentials, NEW_PASSWORD)
+      const seen = new Set<unknown>()
+      await until('a second attempt', async () => {
+        for (const pid of await waiters()) seen.add(pid)
+        return seen.size > 1
+      })
+      await login.query('commit')
+      assert.equal((await changed)?.ended_sessions, 1)
+
+      await begin(credentials)
+      await assert.rejects(
+        admin.setPassword(credentials, 'other pears 8'),
+        (error: unknown) => error instanceof AuthError && error.code === 'AUTH_UNAVAILABLE',
+      )
+      await login.query('commit')
+      assert.equal((await logIn({ ...credentials, password: NEW_PASSWORD })).status, 200)
+    })
   })
 })
 

@@ -150,8 +150,7 @@ suite('cerrojo users find and show', () => {
     const asJson = await cerrojo(env, 'users', 'verify', 'nobody@example.com', '--json')
     assert.deepEqual([asJson.code, asJson.stdout], [1, ''])
     assert.match(JSON.parse(asJson.stderr).error, /^there is no user/)
-    for (const command of ['verify', 'disable', 'enable', 'export', 'set-password'])
-      assert.match(await refused(env, 'users', command, 'nobody@example.com'), /there is no user/, command)
+    assert.match(await refused(env, 'users', 'set-password', 'nobody@example.com'), /there is no user/)
     assert.match(await refused(env, 'users', 'delete', 'nobody@example.com', '--yes'), /there is no user/)
   })
 })
@@ -176,16 +175,12 @@ suite('cerrojo users create and verify', () => {
       [NEW_PASSWORD, 'ada@example.com', 'already registered'],
       [NEW_PASSWORD, 'no email', 'email must be like'],
       ['short 1', 'new@example.com', 'at least 8 characters'],
-      ['password1', 'new@example.com', 'common'],
-      ['9new@example.com', '9new@example.com', 'differ from the email'],
-      [`${'a'.repeat(72)}1`, 'new@example.com', 'at most 72 bytes'],
-      ['', 'new@example.com', 'must be one line'],
       ['two words 1\nlines', 'new@example.com', 'must be one line'],
     ] as const) {
       const { code, stderr } = await feed(env, input, 'users', 'create', email)
       assert.equal(code, 1)
       assert.ok(stderr.includes(why), `${why}: ${stderr}`)
-      assert.ok(input === '' || !stderr.includes(input))
+      assert.ok(!stderr.includes(input))
     }
     assert.equal((await runSql(env, 'select from users')).length, 2)
   })
