@@ -56,12 +56,12 @@ export async function importUsers(
   }
 
   async function importBatch(): Promise<void> {
-    const taken = await insertUsers(
+    const inserted = await insertUsers(
       db,
       batch.map(({ user }) => user),
     )
     for (const { line, user } of batch)
-      if (taken.delete(`${user.id} ${user.email}`)) report.imported++
+      if (inserted.delete(`${user.id} ${user.email}`)) report.imported++
       else refuse(line, TAKEN)
     batch = []
     onProgress?.(number, report)
@@ -97,7 +97,8 @@ function readUser(text: string): Complete | string {
     return 'created_at must be a time of the past like 2024-05-01T12:00:00Z'
   try {
     const email = normalizeEmail(fields.email)
-    return { email, password_hash, email_verified, id: id.toLowerCase(), created_at, disabled }
+    const createdAt = new Date(created_at).toISOString() // 30 February is 1 March to it, and to no database
+    return { email, password_hash, email_verified, id: id.toLowerCase(), created_at: createdAt, disabled }
   } catch (error) {
     if (error instanceof AuthError) return error.message
     throw error

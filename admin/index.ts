@@ -20,7 +20,7 @@ export type { ChangedUser, ExportedUser, StoredUser, Who } from './users.ts'
 /**
  * Each function that takes a user answers undefined when there is none. An email may be in any case.
  * Each may throw an AuthError: its `code` is AUTH_BAD_REQUEST when an email, an id or a password breaks a rule, which
- * the message names, and AUTH_UNAVAILABLE when the database cannot be asked; nothing was changed then.
+ * the message names, and AUTH_UNAVAILABLE when the database cannot be asked; each can then be asked for again.
  */
 export interface Admin {
   /** Those whose email has that part in it, by email.
@@ -56,7 +56,8 @@ export interface Admin {
 }
 
 /**
- * Opens the database that the environment, and the file .env, name. Close it when you are done.
+ * Opens the database that the environment, and the file .env, name, and waits for its answers as long as they take.
+ * Close it when you are done.
  * @throws {StartError} when the database cannot be used; the embedded one serves one process at a time
  */
 export async function openAdmin(

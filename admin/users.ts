@@ -137,7 +137,7 @@ export function enableUser(db: Database, who: Who) {
     returning id, email, email_verified, disabled_at, created_at, updated_at`
 }
 
-/** The database deletes the sessions with the user. */
+/** The database deletes the sessions with the user; to end them first counts them. */
 export function deleteUser(db: Database, who: Who): Promise<ChangedUser | undefined> {
   const { id, email } = keyOf(who)
   return db.transaction(async (transaction) => {

@@ -46,7 +46,7 @@ async function readIds(path: string): Promise<string[]> {
 /** What became of the ids whose sessions were not ended. */
 function ofOthers(ids: string[], ended: number, unknown: number): string {
   const before = ids.length - ended - unknown
-  return `${before > 0 ? `; ${before} had ended before` : ''}${unknown > 0 ? `; ${unknown} there are not` : ''}`
+  return `${before > 0 ? `; ${before} had ended before` : ''}${unknown > 0 ? `; ${unknown} unknown` : ''}`
 }
 
 export const sessionCommands: Command[] = [

@@ -183,10 +183,12 @@ async function importUsers(config: Config, { json }: Values<typeof JSON_OPTION>,
   }
 
   await withAdmin(config, async (admin) => {
-    const report = await admin.importUsers(lines, { onRefused, onProgress }).catch((error) => {
-      throw new Error(`stopped; lines 1 to ${done} are done, those behind them not`, { cause: error })
-    })
-    progress.clear()
+    const report = await admin
+      .importUsers(lines, { onRefused, onProgress })
+      .catch((error) => {
+        throw new Error(`stopped; lines 1 to ${done} are done, those behind them not`, { cause: error })
+      })
+      .finally(progress.clear)
     if (report.refused > 0) process.exitCode = 1
     const sentence = `imported ${countOf(report.imported, 'user')}; refused ${countOf(report.refused, 'line')}`
     tell(json, { ...report, refusals }, sentence)

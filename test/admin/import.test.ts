@@ -36,7 +36,7 @@ suite('cerrojo users import', () => {
       { email: ' Ada@Example.com', password_hash: hashLike('$2y$04$'), email_verified: true, id: id.toUpperCase() },
       '',
       { email: 'bob@example.com', password_hash: hashLike('$2a$04$'), created_at: '2020-02-03T04:05:06+02:00' },
-      { email: 'eve@example.com', password_hash: hashLike('$2b$04$'), disabled: true },
+      { email: 'eve@example.com', password_hash: hashLike('$2b$04$'), disabled: true, created_at: '2020-02-30' },
     ])
     assert.equal(await run(env, 'users', 'import', path), 'imported 3 users; refused 0 lines\n')
     const rows = await runSql(env, 'select * from users order by email')
@@ -86,6 +86,7 @@ suite('cerrojo users import', () => {
       [user({ created_at: 'yesterday' }), timeRule],
       [user({ created_at: '2024-05-01T12:00:00' }), timeRule],
       [user({ created_at: '2999-01-01T00:00:00Z' }), timeRule],
+      [user({ created_at: '2024-01-01T00:00:00+99:00' }), timeRule],
       [user({ created_at: 1714564800 }), timeRule],
       [
         user({ emailVerified: true }),

@@ -75,7 +75,7 @@ suite('cerrojo sessions end', () => {
     await run(env, 'sessions', 'end', ids[0])
     const list = `${ids[0]}\r\n${ids[1].toUpperCase()}\n\n${ids[1]}\n${randomUUID()}\n`
     const { code, stdout } = await feed(env, list, 'sessions', 'end', '--ids', '-')
-    assert.deepEqual([code, stdout], [0, 'ended 1 session; 1 had ended before; 1 there are not\n'])
+    assert.deepEqual([code, stdout], [0, 'ended 1 session; 1 had ended before; 1 unknown\n'])
     const path = join(env.AUTH_DATA_DIR as string, 'ids')
     await writeFile(path, ids[2])
     assert.deepEqual(JSON.parse(await run(env, 'sessions', 'end', '--ids', path, '--json')), { ended: 1, unknown: 0 })
