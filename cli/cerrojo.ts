@@ -6,9 +6,11 @@ import { helpOf, listOf, readWords } from './command.ts'
 import { databaseCommands } from './database.ts'
 import { doctorCommand } from './doctor.ts'
 import { keyCommands } from './keys.ts'
+import { sessionCommands } from './sessions.ts'
 import { startCommand } from './start.ts'
+import { userCommands } from './users.ts'
 
-const COMMANDS = [startCommand, ...keyCommands, ...databaseCommands, doctorCommand]
+const COMMANDS = [startCommand, ...userCommands, ...sessionCommands, ...keyCommands, ...databaseCommands, doctorCommand]
 
 const HELP = `Usage: cerrojo <command> [options]
 
@@ -42,10 +44,15 @@ async function main(words: string[]): Promise<void> {
   await command.run(loadConfig(loadEnvironment()), values, operands)
 }
 
+/** The message, and what was the cause of it. */
+function reasonOf({ message, cause }: Error): string {
+  return cause instanceof Error ? `${message}: ${reasonOf(cause)}` : message
+}
+
 const words = process.argv.slice(2)
 await main(words).catch((error) => {
   const isExplained = error instanceof StartError || String(error.code).startsWith('ERR_PARSE_ARGS')
-  const message = isExplained ? error.message.replaceAll('\n', '; ') : error.message
+  const message = isExplained ? error.message.replaceAll('\n', '; ') : reasonOf(error)
   console.error(words.includes('--json') ? JSON.stringify({ error: message }) : `cerrojo: ${message}`)
   process.exitCode = 1
 })

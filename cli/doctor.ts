@@ -67,7 +67,7 @@ async function openUnchanged(config: Config): Promise<Database> {
   client.on('error', () => {})
   await client.connect()
   const run = (text: string, values: unknown[]) => client.query(text, values)
-  return createDatabase({ isEmbedded: false, run, close: () => client.end() }, SILENT)
+  return createDatabase({ isEmbedded: false, run, transaction: (work) => work(run), close: () => client.end() }, SILENT)
 }
 
 function judgeSecret(config: Config): Finding[] {

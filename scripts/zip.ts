@@ -6,6 +6,7 @@ import { type Zippable, zipSync } from 'fflate'
 const ROOT = join(import.meta.dirname, '..')
 const CONTENT = [
   'src',
+  'admin',
   'cli',
   'scripts/run.cjs',
   'migrations',

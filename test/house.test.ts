@@ -5,7 +5,7 @@ import { dirname, join, relative } from 'node:path'
 import { suite, test } from 'node:test'
 
 const ROOT = join(import.meta.dirname, '..')
-const FOLDERS = ['src', 'cli', 'scripts', 'test', 'demo', 'bench', 'packages/client', 'packages/verifier']
+const FOLDERS = ['src', 'admin', 'cli', 'scripts', 'test', 'demo', 'bench', 'packages/client', 'packages/verifier']
 const files = FOLDERS.flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: ROOT }))
   .map((path) => path.replaceAll('\\', '/'))
   .filter((path) => !/node_modules|\/dist\/|\.d\.ts$/.test(path))
@@ -63,9 +63,9 @@ suite('the house', () => {
     for (const path of files) walk(path, [])
   })
 
-  test('has no line of src or cli over 120 columns', () => {
+  test('has no line of src, admin or cli over 120 columns', () => {
     for (const [path, text] of textOf)
-      if (/^(src|cli)\//.test(path))
+      if (/^(src|admin|cli)\//.test(path))
         for (const [index, line] of text.split('\n').entries()) assert.ok(line.length <= 120, `${path}:${index + 1}`)
   })
 })

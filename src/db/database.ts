@@ -23,20 +23,29 @@ export interface Database {
   rowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
   /** The same over connections of its own, which stalled writes cannot take. */
   reservedRowInBatch<Row>(texts: TemplateStringsArray, ...values: unknown[]): Promise<Row | undefined>
+  /**
+   * Runs several statements, all or none, each of which sees what others have committed before it. All of them are
+   * repeated after a serialization failure, a deadlock, or a lock that did not come in time.
+   */
+  transaction<Result>(work: (database: Pick<Database, 'rows' | 'row'>) => Promise<Result>): Promise<Result>
   close(): Promise<void>
 }
+
+export type Run = (text: string, values: unknown[]) => Promise<Rows>
 
 /** What PostgreSQL and the embedded database have in common. */
 export interface Engine {
   isEmbedded: boolean
   /** @param isReserved whether the connections kept for looks are to be used */
   run(text: string, values: unknown[], isReserved: boolean): Promise<Rows>
+  transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result>
   close(): Promise<void>
 }
 
 const ATTEMPTS = 4
 /** So long nothing must have failed before the log says that the database is back: where writes stall, looks go on. */
 const BACK_AFTER_MS = 5000
+const CONFLICT = /^40(001|P01)$/
 const LOCK_NOT_AVAILABLE = '55P03'
 /** A pooler gave us a connection on which somebody else, or nobody, has prepared the statement. */
 const MIXED_UP = /^(26000|42P05)$/
@@ -45,15 +54,15 @@ export function createDatabase(engine: Engine, log: Log): Database {
   let isAway = false
   let failedAtMs = 0
 
-  async function ask(text: string, values: unknown[], isReserved = false): Promise<Rows> {
+  async function persist<Answer>(isPassing: (state: string) => boolean, ask: () => Promise<Answer>): Promise<Answer> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await engine.run(text, values, isReserved)
+        const answer = await ask()
         if (isAway && performance.now() - failedAtMs > BACK_AFTER_MS) tellReturn()
         return answer
       } catch (error) {
         const state = error instanceof Error && 'code' in error ? String(error.code) : ''
-        if (/^40(001|P01)$/.test(state) && attempt < ATTEMPTS) continue
+        if (isPassing(state) && attempt < ATTEMPTS) continue
         // Classes 22, 23 and 42: the database understood the statement and refused it, so the fault is in the code.
         if (/^(22|23|42)/.test(state) && !MIXED_UP.test(state)) throw error
         if (state !== LOCK_NOT_AVAILABLE) tellOutage(error as Error, state)
@@ -61,6 +70,11 @@ export function createDatabase(engine: Engine, log: Log): Database {
       }
     }
   }
+
+  const isConflict = (state: string) => CONFLICT.test(state)
+  const isConflictOrLock = (state: string) => isConflict(state) || state === LOCK_NOT_AVAILABLE
+  const ask = (text: string, values: unknown[], isReserved = false) =>
+    persist(isConflict, () => engine.run(text, values, isReserved))
 
   function tellReturn(): void {
     isAway = false
@@ -85,16 +99,23 @@ export function createDatabase(engine: Engine, log: Log): Database {
     }
   }
 
-  const rows = async <Row>(texts: TemplateStringsArray, ...values: unknown[]) =>
-    (await ask(textOf(texts), values)).rows as Row[]
   return {
     isEmbedded: engine.isEmbedded,
     query: ({ text, values }) => ask(text, values),
-    rows,
-    row: async <Row>(texts: TemplateStringsArray, ...values: unknown[]) => (await rows<Row>(texts, ...values))[0],
+    ...templatesOver(ask),
+    transaction: (work) => persist(isConflictOrLock, () => engine.transaction((run) => work(templatesOver(run)))),
     rowInBatch: batched(false),
     reservedRowInBatch: batched(true),
     close: () => engine.close(),
+  }
+}
+
+function templatesOver(run: Run): Pick<Database, 'rows' | 'row'> {
+  const rows = async <Row>(texts: TemplateStringsArray, ...values: unknown[]) =>
+    (await run(textOf(texts), values)).rows as Row[]
+  return {
+    rows,
+    row: async <Row>(texts: TemplateStringsArray, ...values: unknown[]) => (await rows<Row>(texts, ...values))[0],
   }
 }
 

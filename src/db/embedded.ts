@@ -43,11 +43,11 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
   }
 
   const inTurn = pLimit(1)
-  const run: Engine['run'] = (text, values) =>
+  const ask = <Answer>(work: (open: PGlite) => Promise<Answer>): Promise<Answer> =>
     inTurn(async () => {
       database ??= await reopened()
       try {
-        return await database.query(text, values)
+        return await work(database)
       } catch (error) {
         if ((error as { severity?: string }).severity === 'PANIC') database = undefined
         throw error
@@ -58,7 +58,12 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
       await database?.close()
       lock.close()
     })
-  return { isEmbedded: true, run, close }
+  return {
+    isEmbedded: true,
+    run: (text, values) => ask((open) => open.query(text, values)),
+    transaction: (work) => ask((open) => open.transaction((own) => work((text, values) => own.query(text, values)))),
+    close,
+  }
 }
 
 /** Two processes would ruin the embedded database. SQLite holds the kernel's lock, which ends with its process. */
@@ -69,7 +74,9 @@ async function lockFolder(dataDir: string): Promise<DatabaseSync> {
     lock.exec('begin exclusive')
   } catch {
     const holder = await readFile(holderFile, 'utf8').catch(() => 'unknown')
-    throw new StartError(`The embedded database in ${dataDir} is in use by process ${holder}`)
+    throw new StartError(
+      `Stop the other process first: the embedded database in ${dataDir} is in use by process ${holder}`,
+    )
   }
   await writeFile(holderFile, String(process.pid))
   return lock

@@ -6,7 +6,7 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import pg from 'pg'
 import { type Config, StartError } from '../config.ts'
 import type { Log } from '../models/types.ts'
-import type { Engine, Rows } from './database.ts'
+import type { Engine, Rows, Run } from './database.ts'
 import { migrate } from './migrations.ts'
 
 /** How long a request waits for a connection, and then for its answer; a 503 is promised within 2 s. */
@@ -115,6 +115,23 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
     return promise
   }
 
+  /** Over one connection, which is closed when it fails, so that PostgreSQL rolls back. */
+  function transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
+    return otherTurns(async () => {
+      const client = await connect(() => false)
+      let isCommitted = false
+      try {
+        await client.query('begin')
+        const result = await work((text, values) => client.query(text, values))
+        await client.query('commit')
+        isCommitted = true
+        return result
+      } finally {
+        client.release(!isCommitted)
+      }
+    })
+  }
+
   /**
    * Where a server, or the way to it, vanished without a word, what is under way would hang for a quarter of an hour.
    * Only a server can tell that from one that is slow, and whose connections must not grow more.
@@ -165,6 +182,7 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   return {
     isEmbedded: false,
     run: (text, values, isReserved) => ask(isReserved ? reservedTurns : otherTurns, text, values),
+    transaction,
     close,
   }
 }

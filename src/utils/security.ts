@@ -64,14 +64,26 @@ function isAcceptable(payload: unknown, config: Config): payload is Credentials 
   return ageSeconds <= FRONT_ENC_TTL_SECONDS && ageSeconds >= -config.clockSkewSeconds
 }
 
-function normalize(credentials: Credentials): Credentials {
-  const email = credentials.email.trim().normalize('NFC').toLowerCase()
-  const password = credentials.password.normalize('NFC')
+function normalize({ email, password }: Credentials): Credentials {
+  return { email: normalizeEmail(email), password: normalizePassword(password) }
+}
+
+/** The form in which an email is stored and compared.
+ * @throws {AuthError} AUTH_BAD_REQUEST when it can be none */
+export function normalizeEmail(text: string): string {
+  const email = text.trim().normalize('NFC').toLowerCase()
   if (email.length > 254 || !EMAIL_FORM.test(email))
     throw badRequest('email must be like name@example.com, in at most 254 characters of ASCII')
+  return email
+}
+
+/** The form in which a password is hashed and compared.
+ * @throws {AuthError} AUTH_BAD_REQUEST when bcrypt cannot read all of it */
+export function normalizePassword(text: string): string {
+  const password = text.normalize('NFC')
   if (Buffer.byteLength(password) > 72) throw badRequest('password must have at most 72 bytes in UTF-8')
   if (password.includes('\0') || !password.isWellFormed()) throw badRequest('password must be Unicode text without NUL')
-  return { email, password }
+  return password
 }
 
 /** What a new password must be.

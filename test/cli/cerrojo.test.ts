@@ -366,7 +366,7 @@ suite('cerrojo', () => {
     const env = await freshEnvironment()
     const help = await run(env, '--help')
     assert.match(help, /^Usage: cerrojo <command>/)
-    const names = [...help.matchAll(/^ {2}(\w+(?: \w+)?)/gm)].map(([, name]) => name as string)
+    const names = [...help.matchAll(/^ {2}(\w+(?: [\w-]+)?)/gm)].map(([, name]) => name as string)
     assert.ok(names.length >= 8)
     for (const name of names)
       assert.match(await run(env, ...name.split(' '), '--help'), new RegExp(`^Usage: cerrojo ${name}.*--help`, 's'))
@@ -406,7 +406,10 @@ suite('cerrojo', () => {
     const { code, stderr } = await cerrojo(env, 'purge')
     assert.deepEqual(
       [code, stderr],
-      [1, `cerrojo: The embedded database in ${env.AUTH_DATA_DIR} is in use by process ${process.pid}\n`],
+      [
+        1,
+        `cerrojo: Stop the other process first: the embedded database in ${env.AUTH_DATA_DIR} is in use by process ${process.pid}\n`,
+      ],
     )
   })
 

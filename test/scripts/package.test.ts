@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -15,7 +14,6 @@ import { until } from '../support/wait.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-if (!existsSync(join(ROOT, 'admin'))) delete manifest.exports['./admin']
 const PINNED = Object.keys(manifest.optionalDependencies)
 const OLDEST_NODE = PINNED.find((name) => name.endsWith(`${process.platform}-${process.arch}`))
 const PACKAGES = [
@@ -42,7 +40,7 @@ async function pack(): Promise<string> {
   const copy = join(folder, 'copy')
   const needed = ['src', 'cli', 'admin', 'migrations', 'scripts', 'tsconfig.json', 'tsconfig.build.json']
   for (const name of [...needed, 'README.md', 'LICENSE'])
-    if (existsSync(join(ROOT, name))) await cp(join(ROOT, name), join(copy, name), { recursive: true })
+    await cp(join(ROOT, name), join(copy, name), { recursive: true })
   await writeFile(join(copy, 'package.json'), JSON.stringify(manifest))
   await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
   await promisify(execFile)('npm', ['pack', '--pack-destination', folder], { cwd: copy })
