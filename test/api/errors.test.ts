@@ -324,6 +324,7 @@ suite('bytes on the wire', () => {
     ['the preface of HTTP/2', 400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['an unknown method', 400, 'BREW /auth/me HTTP/1.1\r\nHost: a\r\n\r\n'],
     ['a method of WebDAV', 405, 'PROPFIND /auth/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
+    ['a TRACE', 405, 'TRACE /auth/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
     ['an asterisk for a path', 404, 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
     ['a header of 20 KB', 400, `GET /auth/me HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`],
     ['a path of 20 KB', 400, `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: a\r\n\r\n`],
@@ -338,6 +339,16 @@ suite('bytes on the wire', () => {
     test(`that are ${what} answer ${status} in the contract's shape`, async () => {
       assertRefused(await sendBytes(bytes), status, status === 401 ? 'AUTH_TOKEN_INVALID' : 'AUTH_BAD_REQUEST')
     })
+})
+
+test('no answer tells what the module is made of', async () => {
+  const answers = [
+    await me(server, 'nonsense'),
+    await server.call('GET', '/.well-known/jwks.json'),
+    await sendBytes('hello there\r\n\r\n'),
+  ]
+  for (const { headers } of answers)
+    assert.deepEqual([headers.get('server'), headers.get('x-powered-by')], [null, null])
 })
 
 test('no body whatsoever breaks an endpoint, hangs it or has it echo the password', async () => {

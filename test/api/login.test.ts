@@ -10,6 +10,7 @@ import {
   me,
   newCredentials,
   onPostgres,
+  refresh,
   registerSomebody,
   runSql,
   startServer,
@@ -154,6 +155,19 @@ suite('a disabled user', () => {
     assert.deepEqual(saidToAnybody(await logIn(credentials)), saidToAnybody(wrong))
     await runSql(server.env, 'update users set disabled_at = null where email = $1', [credentials.email])
     assert.equal((await logIn(credentials)).status, 200)
+  })
+
+  test('has no living session any more, nor has one who is deleted', async () => {
+    for (const [sql, code] of [
+      ['update users set disabled_at = now() where email = $1', 'AUTH_TOKEN_REVOKED'],
+      ['delete from users where email = $1', 'AUTH_REFRESH_NOT_FOUND'],
+    ] as const) {
+      const credentials = await registerSomebody(server)
+      const { body } = await logIn(credentials)
+      await runSql(server.env, sql, [credentials.email])
+      assertRefused(await me(server, body.access_token), 401, 'AUTH_TOKEN_REVOKED')
+      assertRefused(await refresh(server, body.refresh_token), 401, code)
+    }
   })
 })
 
