@@ -8,7 +8,7 @@ import type { User } from '../models/user.ts'
 /**
  * `$2a$` and `$2y$` mean the same as `$2b$`. A cost above 16 would keep a thread for long, and nothing could stop it.
  */
-const HASH_FORM = /^\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/
+export const HASH_FORM = /^\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/
 const IDLE_THREAD_MS = 60_000
 const NICE_INCREMENT = 10
 
