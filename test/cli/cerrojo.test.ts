@@ -142,6 +142,8 @@ suite('cerrojo keys', () => {
       if (use !== 'enc')
         for (const secret of [jwk.d, jwk.k]) assert.ok(!secret || !JSON.stringify(exported).includes(secret))
     assert.match(await refused(env, 'keys', 'export', '--url', 'nowhere'), /--url must be like/)
+    const { jwksUrl } = JSON.parse(await run({ ...env, HOST: 'auth.internal', PORT: '8080' }, 'keys', 'export'))
+    assert.equal(jwksUrl, 'http://auth.internal:8080/.well-known/jwks.json')
   })
 
   test('what it reads and makes is opened and sealed with the secret of the environment, which may stand in a file', async () => {
@@ -288,6 +290,39 @@ suite('cerrojo', () => {
     while (!deleted.startsWith('deleted 1 session ')) deleted = await run(env, 'purge', '--days', '0')
     const after = await startServer(env)
     assert.equal((await refresh(after, refresh_token)).body.error.code, 'AUTH_REFRESH_NOT_FOUND')
+  })
+
+  test('purge goes by the days that it is told, or that are set, or by thirty, and takes counters that have ended', async () => {
+    const env = await freshEnvironment()
+    const [user] = await runSql(env, `insert into users (email, password_hash) values ('a@b.co', 'x') returning id`)
+    const ages: [expiredDays: number, revokedDays: number | null][] = [
+      [-1, null],
+      [1, null],
+      [3, null],
+      [-1, 3],
+      [31, null],
+    ]
+    for (const [expired, revoked] of ages)
+      await runSql(
+        env,
+        `insert into refresh_tokens (id, user_id, token_hash, expires_at, ends_at, revoked_at)
+         values (gen_random_uuid(), $1, '', now() - $2 * interval '1 day', now(), now() - $3 * interval '1 day')`,
+        [user?.id, expired, revoked],
+      )
+    await runSql(
+      env,
+      `insert into rate_limits values ('over', 1, 1), ('counting', 1, extract(epoch from now()) * 2000)`,
+    )
+
+    const unset = { ...env, AUTH_PURGE_AFTER_DAYS: '0' }
+    assert.equal(await run(unset, 'purge'), 'deleted 1 session that ended more than 30 days ago\n')
+    assert.deepEqual(await runSql(env, 'select key from rate_limits'), [{ key: 'counting' }])
+    assert.equal(await run(env, 'purge', '--days', '3.5'), 'deleted 0 sessions that ended more than 3.5 days ago\n')
+    const set = { ...env, AUTH_PURGE_AFTER_DAYS: '2' }
+    assert.equal(await run(set, 'purge'), 'deleted 2 sessions that ended more than 2 days ago\n')
+    assert.equal((await runSql(env, 'select id from refresh_tokens')).length, 2)
+    for (const days of ['-1', '1e3', '100000', '1 day'])
+      assert.match(await refused(env, 'purge', `--days=${days}`), /--days must be a number up to 99999/)
   })
 
   test('leaves an embedded database alone that a running server holds', async (t) => {
