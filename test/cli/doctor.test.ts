@@ -404,14 +404,19 @@ suite('cerrojo doctor, on PostgreSQL', { skip: findPostgres() ? false : 'Postgre
       change: (name) => admin(`update pg_database set datcollversion = '1.1' where datname = '${name}'`),
       says: [/^risky: its rules for text have changed, from version 1\.1 to \d\S+: reindex database/],
     },
-    'lets the role read neither the keys nor what is applied': {
-      change: (name, owner) => runSql(owner, `revoke select on keys, schema_migrations from ${name}`),
+    'does not say which rules for text its indexes were built by': {
+      options: "locale_provider icu icu_locale 'en' template template0",
+      change: (name) => admin(`update pg_database set datcollversion = null where datname = '${name}'`),
+      says: [/^ok: /],
+    },
+    'lets the role read no keys': {
+      change: (name, owner) => runSql(owner, `revoke select on keys from ${name}`),
       says: [/^risky: they cannot be read: permission denied for table keys: grant the role select on keys/],
       about: 'keys',
       code: 1,
     },
-    'lets the role read no users': {
-      change: (name, owner) => runSql(owner, `revoke select on users from ${name}`),
+    'lets the role read no users, nor what is applied': {
+      change: (name, owner) => runSql(owner, `revoke select on users, schema_migrations from ${name}`),
       says: [/^ok: /, /^hint: whether all password hashes .* not found out: let the role select users/],
       about: 'tables',
       code: 1,
@@ -440,6 +445,15 @@ suite('cerrojo doctor, on PostgreSQL', { skip: findPostgres() ? false : 'Postgre
       assert.deepEqual(await says('database', env), IN_ORDER)
       assert.deepEqual((await says('tables', env)).findings, ['ok: they are as this version needs them: '])
     }
+  })
+
+  test('which has nothing risky, but hints, is in order for --strict', async () => {
+    const { env, name } = await inOrder()
+    await admin(`alter database ${name} set wal_compression = off`)
+    const safe = { AUTH_ISS: 'https://auth.example.com', AUTH_AUD: 'example', AUTH_BCRYPT_ROUNDS: '' }
+    const unlimited = Object.keys(env).filter((variable) => variable.startsWith('AUTH_RATE_LIMIT_'))
+    const strict = { ...env, ...safe, ...Object.fromEntries(unlimited.map((variable) => [variable, ''])) }
+    assert.match(await run(strict, 'doctor', '--strict'), /^hint +database +wal_compression is off/m)
   })
 
   test('whose keys are sealed with a secret that one node alone has', async () => {
