@@ -53,9 +53,10 @@ async function checkDatabase(config: Config, nodes: number, isQuick: boolean): P
 }
 
 /** A server may have the embedded database open, and is in order then. */
-function unopened({ databaseUrl }: Config, { message }: Error): Finding {
+function unopened({ databaseUrl }: Config, { message, code = '' }: NodeJS.ErrnoException): Finding {
   if (!databaseUrl) return unreadable(message, 'stop that process to have them read')
-  return { level: 'broken', about: 'database', found: message, advice: 'check DATABASE_URL, and that PostgreSQL runs' }
+  const found = message || code // that of several addresses tried is an error without a message
+  return { level: 'broken', about: 'database', found, advice: 'check DATABASE_URL, and that PostgreSQL runs' }
 }
 
 export const doctorCommand = command(
@@ -64,8 +65,8 @@ export const doctorCommand = command(
   {
     options: OPTIONS,
     details:
-      'Changes nothing, and needs no right but to read. Each finding is ok, a hint, risky (not safe) or broken (does\n' +
-      'not work). Exit code 0: in order; 1: something is broken; 2, with --strict: something is risky.',
+      'Changes nothing, and needs no right but to read. Each finding is ok, a hint, risky (not safe) or broken\n' +
+      '(does not work). Exit code 0: in order; 1: something is broken; 2, with --strict: something is risky.',
   },
   doctor,
 )

@@ -15,17 +15,12 @@ export interface Check<Facts> {
   advice: string
 }
 
-export function broken<Facts>(look: Check<Facts>['look'], advice: string): Check<Facts> {
-  return { level: 'broken', look, advice }
+const ofLevel = (level: Finding['level']) => {
+  return <Facts>(look: Check<Facts>['look'], advice: string): Check<Facts> => ({ level, look, advice })
 }
-
-export function risky<Facts>(look: Check<Facts>['look'], advice: string): Check<Facts> {
-  return { level: 'risky', look, advice }
-}
-
-export function hint<Facts>(look: Check<Facts>['look'], advice: string): Check<Facts> {
-  return { level: 'hint', look, advice }
-}
+export const broken = ofLevel('broken')
+export const risky = ofLevel('risky')
+export const hint = ofLevel('hint')
 
 /** @param wellSaid what is told when nothing is broken or risky */
 export function judge<Facts>(about: string, checks: Check<Facts>[], facts: Facts, wellSaid: string): Finding[] {

@@ -163,12 +163,14 @@ export async function openUnchanged(config: Config, nodes: number, timeoutMs: nu
     query_timeout: QUERY_TIMEOUT_MS,
   })
   client.on('error', () => {}) // a broken connection fails the statement under way
+  async function look(text: string) {
+    const statement = { text, query_timeout: Math.max(1, endMs - performance.now()) }
+    return (await client.query(statement)).rows[0]
+  }
   try {
     await client.connect()
-    const look = { text: SERVER_LOOK, query_timeout: Math.max(1, endMs - performance.now()) }
-    const { rows } = await client.query(look)
-    const { clock, ...row } = rows[0]
-    const collation = row.version < 15 ? NO_COLLATION : (await client.query(COLLATION_LOOK)).rows[0]
+    const { clock, ...row } = await look(SERVER_LOOK)
+    const collation = row.version < 15 ? NO_COLLATION : await look(COLLATION_LOOK)
     const server: ServerFacts = {
       ...row,
       ...collation,
