@@ -183,7 +183,7 @@ export async function openUnchanged(config: Config, nodes: number, timeoutMs: nu
     return { database: createDatabase({ isEmbedded: false, run, close: () => client.end() }, SILENT), server }
   } catch (error) {
     await client.end()
-    throw error
+    throw /timeout/.test((error as Error).message) ? new Error(`it gave no answer within ${timeoutMs} ms`) : error
   }
 }
 
