@@ -16,9 +16,10 @@ const LEAST_FREE_BYTES = 32 * 1024 * 1024
 /**
  * A full disk makes it panic, and who asks it again then waits for ever, with the whole process. So it is asked one
  * statement at a time, and after a panic opened anew, once there is room.
+ * @param mayMigrate whether its schema is brought up to date
  * @throws {StartError} when another process has the folder open
  */
-export async function openEmbedded(dataDir: string): Promise<Engine> {
+export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrate: true }): Promise<Engine> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
   const folder = join(dataDir, 'postgres')
@@ -32,7 +33,7 @@ export async function openEmbedded(dataDir: string): Promise<Engine> {
   }
   let database: PGlite | undefined = await PGlite.create(folder)
   let openedAtMs = Number.NEGATIVE_INFINITY
-  await migrate(async (text) => (await database?.exec(text))?.at(-1) ?? { rows: [] })
+  if (mayMigrate) await migrate(async (text) => (await database?.exec(text))?.at(-1) ?? { rows: [] })
 
   async function reopened(): Promise<PGlite> {
     if (performance.now() - openedAtMs < REOPEN_INTERVAL_MS) throw new Error('the embedded database is broken for now')

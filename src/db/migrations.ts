@@ -42,7 +42,7 @@ async function applyInTurn(run: Run, known: string[]): Promise<void> {
   await run('commit')
 }
 
-async function appliedMigrations(run: Run): Promise<string[]> {
+export async function appliedMigrations(run: Run): Promise<string[]> {
   const { rows } = await run('select file_name from schema_migrations')
   return (rows as { file_name: string }[]).map(({ file_name }) => file_name)
 }

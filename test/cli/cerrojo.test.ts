@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, link, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { link, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { COMMAND, cerrojo, refused, run } from '../support/command.ts'
 import { decodeJson, type Jwk } from '../support/jose_by_hand.ts'
-import { addKey, age, type HeldKey, readKeys, replaceKey, type Use } from '../support/keys.ts'
+import { addKey, type HeldKey, readKeys, replaceKey, type Use } from '../support/keys.ts'
 import {
   type Environment,
   freshEnvironment,
@@ -22,46 +22,15 @@ import {
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
 const DAY_SECONDS = 86_400
 const newSecret = () => randomBytes(32).toString('base64url')
 
 const fileOf = (env: Environment) => join(env.AUTH_DATA_DIR as string, 'keys-secret')
 const held = async (env: Environment, use: Use) => (await readKeys(env)).find((key) => key.use === use) as HeldKey
 
-interface Result {
-  code: number
-  stdout: string
-  stderr: string
-}
-
-function cerrojo(env: Environment, ...words: string[]): Promise<Result> {
-  return new Promise((resolve) => {
-    const options = { env: { PATH: process.env.PATH, ...env }, cwd: tmpdir() }
-    execFile(process.execPath, [COMMAND, ...words], options, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
-    )
-  })
-}
-
-/** Runs a command that must succeed. */
-async function run(env: Environment, ...words: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cerrojo(env, ...words)
-  assert.deepEqual([code, stderr], [0, ''])
-  return stdout
-}
-
 async function states(env: Environment): Promise<string[]> {
   const keys: { use: string; state: string }[] = JSON.parse(await run(env, 'keys', 'list', '--json'))
   return keys.map(({ use, state }) => `${use} ${state}`).sort()
-}
-
-/** Runs a command that must fail, with one line that says why. */
-async function refused(env: Environment, ...words: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cerrojo(env, ...words)
-  assert.deepEqual([code, stdout], [1, ''], words.join(' '))
-  assert.match(stderr, /^cerrojo: .+\n$/)
-  return stderr
 }
 
 const NOW = ['enc_front active', 'mac active', 'sig active']
@@ -178,6 +147,8 @@ suite('cerrojo keys', () => {
       if (use !== 'enc')
         for (const secret of [jwk.d, jwk.k]) assert.ok(!secret || !JSON.stringify(exported).includes(secret))
     assert.match(await refused(env, 'keys', 'export', '--url', 'nowhere'), /--url must be like/)
+    const { jwksUrl } = JSON.parse(await run({ ...env, HOST: 'auth.internal', PORT: '8080' }, 'keys', 'export'))
+    assert.equal(jwksUrl, 'http://auth.internal:8080/.well-known/jwks.json')
   })
 
   test('export finds the JWKS where the module listens, or below the path that it is told', async () => {
@@ -399,6 +370,39 @@ suite('cerrojo', () => {
     assert.equal((await refresh(after, refresh_token)).body.error.code, 'AUTH_REFRESH_NOT_FOUND')
   })
 
+  test('purge goes by the days that it is told, or that are set, or by thirty, and takes counters that have ended', async () => {
+    const env = await freshEnvironment()
+    const [user] = await runSql(env, `insert into users (email, password_hash) values ('a@b.co', 'x') returning id`)
+    const ages: [expiredDays: number, revokedDays: number | null][] = [
+      [-1, null],
+      [1, null],
+      [3, null],
+      [-1, 3],
+      [31, null],
+    ]
+    for (const [expired, revoked] of ages)
+      await runSql(
+        env,
+        `insert into refresh_tokens (id, user_id, token_hash, expires_at, ends_at, revoked_at)
+         values (gen_random_uuid(), $1, '', now() - $2 * interval '1 day', now(), now() - $3 * interval '1 day')`,
+        [user?.id, expired, revoked],
+      )
+    await runSql(
+      env,
+      `insert into rate_limits values ('over', 1, 1), ('counting', 1, extract(epoch from now()) * 2000)`,
+    )
+
+    const unset = { ...env, AUTH_PURGE_AFTER_DAYS: '0' }
+    assert.equal(await run(unset, 'purge'), 'deleted 1 session that ended more than 30 days ago\n')
+    assert.deepEqual(await runSql(env, 'select key from rate_limits'), [{ key: 'counting' }])
+    assert.equal(await run(env, 'purge', '--days', '3.5'), 'deleted 0 sessions that ended more than 3.5 days ago\n')
+    const set = { ...env, AUTH_PURGE_AFTER_DAYS: '2' }
+    assert.equal(await run(set, 'purge'), 'deleted 2 sessions that ended more than 2 days ago\n')
+    assert.equal((await runSql(env, 'select id from refresh_tokens')).length, 2)
+    for (const days of ['-1', '1e3', '100000', '1 day'])
+      assert.match(await refused(env, 'purge', `--days=${days}`), /--days must be a number up to 99999/)
+  })
+
   test('leaves an embedded database alone that a running server holds', async (t) => {
     const env = await freshEnvironment()
     if (env.DATABASE_URL) return t.skip('PostgreSQL serves several at once')
@@ -411,131 +415,5 @@ suite('cerrojo', () => {
         `cerrojo: Stop the other process first: the embedded database in ${env.AUTH_DATA_DIR} is in use by process ${process.pid}\n`,
       ],
     )
-  })
-
-  test('doctor finds what is dangerous, and what is broken, and its exit code tells', async () => {
-    const env = await freshEnvironment({ AUTH_COOKIE_SECURE: 'false', AUTH_BCRYPT_ROUNDS: '4' })
-    const report = await run(env, 'doctor')
-    for (const found of ['AUTH_COOKIE_SECURE is false', 'AUTH_BCRYPT_ROUNDS is 4', 'rate limit is off'])
-      assert.ok(report.includes(found), found)
-
-    const unreachable = { ...env, DATABASE_URL: 'postgres://somebody:hidden@127.0.0.1:1/none' }
-    const down = await cerrojo(unreachable, 'doctor')
-    assert.equal(down.code, 1)
-    assert.ok(!`${down.stdout}${down.stderr}`.includes('hidden'))
-  })
-})
-
-suite('cerrojo doctor, on keys', () => {
-  interface Finding {
-    level: string
-    about: string
-    found: string
-    advice: string
-  }
-  async function onKeys(env: Environment): Promise<{ code: number; findings: string[] }> {
-    const { code, stdout } = await cerrojo(env, 'doctor', '--json')
-    const findings = (JSON.parse(stdout) as Finding[]).filter(({ about }) => about === 'keys')
-    return { code, findings: findings.map(({ level, found, advice }) => `${level}: ${found}: ${advice}`) }
-  }
-  /** What it says of keys that are in order, whose secret all nodes have. */
-  const IN_ORDER = { code: 0, findings: ['ok: 4 open, none is overdue: '] }
-  async function inOrder(): Promise<Environment & { AUTH_KEYS_SECRET: string }> {
-    const env = await freshEnvironment()
-    return { ...env, AUTH_KEYS_SECRET: await readFile(fileOf(env), 'utf8') }
-  }
-  const soon = () => Math.floor(Date.now() / 1000) + 60
-
-  const cases: Record<string, { change: (env: Environment) => unknown; says: RegExp[]; code?: number }> = {
-    'there are none': {
-      change: (env) => runSql(env, 'delete from keys'),
-      says: [/^risky: there are none yet: the first start of a server makes them$/],
-    },
-    'the database has no schema yet': {
-      change: (env) => runSql(env, 'drop table keys'),
-      says: [/^risky: there are none yet/],
-    },
-    'one is missing': {
-      change: (env) => runSql(env, "delete from keys where use = 'enc'"),
-      says: [/^risky: there is no enc key: the next start of a server makes one$/],
-    },
-    'one has ended': {
-      change: async (env) => replaceKey(env, await held(env, 'sig'), { ends_at: soon() - 120 }),
-      says: [/^risky: there is no sig key: /],
-    },
-    'one is overdue, and no next one made': {
-      change: (env) => age(env, 91 * DAY_SECONDS, ['sig']),
-      says: [/^risky: the sig key is in use since \d{4}-\S+Z: cerrojo keys rotate, and see why no server does$/],
-    },
-    'one is overdue, but the next one is made': {
-      change: async (env) => {
-        await age(env, 91 * DAY_SECONDS, ['sig'])
-        await addKey(env, { use: 'sig', first_use: soon() })
-      },
-      says: [/^ok: 5 open/],
-    },
-    'a mac key is old, which is no fault': {
-      change: (env) => age(env, 4000 * DAY_SECONDS, ['mac']),
-      says: [/^ok: 4 open/],
-    },
-    'one comes into use when no key does': {
-      change: (env) => addKey(env, { use: 'enc', first_use: soon() + 400 * DAY_SECONDS }),
-      says: [/^risky: the enc key 2 comes into use on \d{4}-\S+Z: a server replaces it; set the database by NTP$/],
-    },
-    'the secret is wrong': {
-      change: (env) => Object.assign(env, { AUTH_KEYS_SECRET: newSecret() }),
-      says: [
-        /^broken: The \w+ key 1 in the database does not open with the secret from AUTH_KEYS_SECRET: copy .*reset --yes/,
-      ],
-      code: 1,
-    },
-    'a row was changed': {
-      change: (env) => runSql(env, "update keys set kid = 'other' where use = 'enc'"),
-      says: [/^broken: The row of the enc key 1 is not the one .*: restore it/],
-      code: 1,
-    },
-    'some are still sealed with the previous secret': {
-      change: (env) => {
-        const { AUTH_KEYS_SECRET: AUTH_KEYS_SECRET_PREVIOUS } = env
-        Object.assign(env, { AUTH_KEYS_SECRET: newSecret(), AUTH_KEYS_SECRET_PREVIOUS })
-      },
-      says: [/^risky: 4 are sealed with AUTH_KEYS_SECRET_PREVIOUS: cerrojo keys rekey$/],
-    },
-  }
-  for (const [title, { change, says, code = 0 }] of Object.entries(cases))
-    test(title, async () => {
-      const env = await inOrder()
-      assert.deepEqual(await onKeys(env), IN_ORDER)
-      const secrets = (await readKeys(env)).flatMap(({ jwk }) => [jwk.d, jwk.k]).filter(Boolean)
-      await change(env)
-      const report = await onKeys(env)
-      assert.equal(report.findings.length, says.length, report.findings.join())
-      for (const [index, pattern] of says.entries()) assert.match(report.findings[index] as string, pattern)
-      assert.equal(report.code, code)
-      for (const secret of [...secrets, env.AUTH_KEYS_SECRET]) assert.ok(!report.findings.join().includes(secret))
-    })
-
-  test('the secret is in a file', async () => {
-    const env = await freshEnvironment()
-    const onlyHere = [`risky: their secret is in ${fileOf(env)} alone: give it to all nodes as AUTH_KEYS_SECRET`]
-    const expected = env.DATABASE_URL ? onlyHere : IN_ORDER.findings
-    assert.deepEqual((await onKeys(env)).findings, expected)
-    await chmod(fileOf(env), 0o640)
-    const others = `risky: others may read ${fileOf(env)}: chmod 600 it`
-    assert.deepEqual((await onKeys(env)).findings, [others, ...(env.DATABASE_URL ? onlyHere : [])])
-  })
-
-  test('a server has the embedded database open, or there is none yet', async (t) => {
-    const env = await freshEnvironment()
-    if (env.DATABASE_URL) return t.skip('PostgreSQL serves several at once')
-    const nowhere = { ...env, AUTH_DATA_DIR: join(env.AUTH_DATA_DIR as string, 'nowhere') }
-    assert.deepEqual((await onKeys(nowhere)).findings, [
-      'risky: there are none yet: the first start of a server makes them',
-    ])
-    assert.ok(!existsSync(nowhere.AUTH_DATA_DIR), 'and it makes none')
-    await startServer(env)
-    const { code, findings } = await onKeys(env)
-    assert.equal(code, 0)
-    assert.match(findings.join(), /^risky: they cannot be read: .* in use by process \d+: stop that process/)
   })
 })

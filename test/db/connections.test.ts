@@ -1,13 +1,12 @@
 /** PostgreSQL as operators run it: far away, stalled, frugal, late, in recovery, behind a pooler. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import pg from 'pg'
-import { type Cluster, findPostgres, freePort, postgresUser, startCluster } from '../support/cluster.ts'
+import { type Cluster, findPostgres, startCluster } from '../support/cluster.ts'
+import { findPooler, startPooler } from '../support/pooler.ts'
 import { startProxy } from '../support/proxy.ts'
 import {
   type Environment,
@@ -218,40 +217,15 @@ suite('PostgreSQL', needsPostgres, async () => {
   })
 })
 
-const pgbouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer'].find((path) => existsSync(path))
-
-suite('PgBouncer', { skip: findPostgres() && pgbouncer ? false : 'PostgreSQL or PgBouncer is not installed' }, () => {
-  /** In front of a cluster of its own, with two connections to it. */
-  async function behindPooler(poolMode: 'session' | 'transaction', serverConnections: number): Promise<Environment> {
+suite('PgBouncer', {
+  skip: findPostgres() && findPooler() ? false : 'PostgreSQL or PgBouncer is not installed',
+}, () => {
+  /** In front of a cluster of its own, with so many connections to it. */
+  async function behindPooler(mode: 'session' | 'transaction', serverConnections: number): Promise<Environment> {
     const cluster = await startCluster()
     after(() => cluster.remove())
     await (await startServer(await freshEnvironment({ DATABASE_URL: cluster.url }))).close()
-    const { port } = new URL(cluster.url)
-    const folder = mkdtempSync(join(tmpdir(), 'cerrojo-pooler-'))
-    const poolerPort = await freePort()
-    writeFileSync(join(folder, 'users'), '"cerrojo" ""\n')
-    writeFileSync(
-      join(folder, 'ini'),
-      `[databases]
-       postgres = host=127.0.0.1 port=${port} user=cerrojo
-       [pgbouncer]
-       listen_addr = 127.0.0.1
-       listen_port = ${poolerPort}
-       unix_socket_dir =
-       auth_type = any
-       auth_file = ${join(folder, 'users')}
-       pool_mode = ${poolMode}
-       default_pool_size = ${serverConnections}
-       max_client_conn = 100`,
-    )
-    const user = postgresUser()
-    for (const name of ['.', 'users', 'ini']) if (user.uid) chownSync(join(folder, name), user.uid, user.gid)
-    const pooler = spawn(pgbouncer as string, [join(folder, 'ini')], { ...user, stdio: 'ignore' })
-    after(() => {
-      pooler.kill('SIGKILL')
-      rmSync(folder, { recursive: true, force: true })
-    })
-    const url = `postgres://cerrojo@127.0.0.1:${poolerPort}/postgres`
+    const url = await startPooler(cluster.url, mode, serverConnections)
     return freshEnvironment({ DATABASE_URL: url, LOG_LEVEL: 'warn' })
   }
 

@@ -290,6 +290,17 @@ suite('logout', () => {
     }
   })
 
+  test('again, or a used token shown later, leaves the time at which the session ended', async () => {
+    const { refresh_token } = await logInSomebody(server)
+    await logOut(refresh_token)
+    const sql = `update refresh_tokens set revoked_at = now() - interval '3 days' where id = $1 returning revoked_at`
+    const [ended] = await runSql(server.env, sql, [sessionIdOf(refresh_token)])
+    await logOut(refresh_token)
+    assert.equal((await refresh(server, refresh_token)).body.error?.code, 'AUTH_TOKEN_REVOKED')
+    const look = 'select revoked_at from refresh_tokens where id = $1'
+    assert.deepEqual(await runSql(server.env, look, [sessionIdOf(refresh_token)]), [ended])
+  })
+
   test('leaves the other sessions of the same user alone', async () => {
     const credentials = await registerSomebody(server)
     const [one, other] = [await logIn(credentials), await logIn(credentials)]

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Environment } from './server.ts'
 import { until } from './wait.ts'
 
-const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
+export const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
 
 export interface Result {
   code: number

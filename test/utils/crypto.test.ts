@@ -360,6 +360,12 @@ suite('an access token is refused that has or is', async () => {
       assert.deepEqual([answer.status, answer.body.error?.code], [401, 'AUTH_TOKEN_INVALID'])
     })
 
+  test('the session of another user, whose it is not', async () => {
+    const another = await claimsOf(server, (await logInSomebody(server)).access_token)
+    const answer = await me(server, it.token({ claims: { sub: another.sub } }))
+    assert.deepEqual([answer.status, answer.body.error?.code], [401, 'AUTH_TOKEN_REVOKED'])
+  })
+
   const rsa = servers['RS256 in RSA-OAEP-256'] as Server
   const withRsa = await forgery(rsa)
   const hostileRsa: Record<string, Change> = {
