@@ -6,14 +6,13 @@ import { delimiter, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { chromium, type Page } from 'playwright-core'
 import { newCredentials, startServer } from '../../../test/support/server.ts'
-import type { AuthClient } from '../src/client.ts'
-import type { AuthState } from '../src/types.ts'
+import type { AuthChange, AuthClient } from '../src/types.ts'
 import { eventually } from './support/expect.ts'
 import { type FaultyProxy, startProxy } from './support/proxy.ts'
 
 declare global {
   var auth: AuthClient
-  var states: AuthState[]
+  var states: AuthChange[]
 }
 
 const REFRESH = '/auth/token/refresh'
@@ -105,7 +104,7 @@ suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PAT
       held.resolve()
       for (const tab of [one, other]) {
         assert.equal(await tab.evaluate(() => auth.getAccessToken()), null)
-        assert.deepEqual(await tab.evaluate(() => states.at(-1)), { isLoggedIn: false })
+        assert.deepEqual(await tab.evaluate(() => states.at(-1)), { kind: 'ended' })
       }
       await context.close()
     })
