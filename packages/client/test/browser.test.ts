@@ -1,12 +1,12 @@
 /** The compiled package in headless Chromium: real tabs, cookies, locks and cryptography. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
-import { after, suite, test } from 'node:test'
-import { chromium, type Page } from 'playwright-core'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import type { Page } from 'playwright-core'
 import { newCredentials, startServer } from '../../../test/support/server.ts'
 import type { AuthChange, AuthClient } from '../src/types.ts'
+import { launchChromium, withChromium } from './support/chromium.ts'
 import { eventually } from './support/expect.ts'
 import { type FaultyProxy, startProxy } from './support/proxy.ts'
 
@@ -16,8 +16,6 @@ declare global {
 }
 
 const REFRESH = '/auth/token/refresh'
-const folders = (process.env.PATH ?? '').split(delimiter)
-const executablePath = folders.map((folder) => join(folder, 'chromium')).find((path) => existsSync(path))
 
 async function pages(path: string) {
   if (path === '/')
@@ -26,20 +24,16 @@ async function pages(path: string) {
   return { type: 'text/javascript', content: await readFile(join(import.meta.dirname, '..', path)) }
 }
 
-suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PATH' }, async () => {
-  if (!executablePath) return
+suite('in Chromium', withChromium, async () => {
+  if (withChromium.skip) return
   const server = await startServer({
     AUTH_REFRESH_TRANSPORT: 'cookie',
     AUTH_COOKIE_SECURE: 'false',
     AUTH_FRONT_ENC_REQUIRED: 'true',
   })
   const plain = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie', AUTH_COOKIE_SECURE: 'false' })
-  const browser = await chromium.launch({
-    executablePath,
-    // A name that is not this machine's own makes plain HTTP an insecure context: no Web Locks, no WebCrypto.
-    args: ['--no-sandbox', '--disable-background-networking', '--host-resolver-rules=MAP auth.test 127.0.0.1'],
-  })
-  after(() => browser.close())
+  // A name that is not this machine's own makes plain HTTP an insecure context: no Web Locks, no WebCrypto.
+  const browser = await launchChromium('--host-resolver-rules=MAP auth.test 127.0.0.1')
 
   /** Two tabs, logged in in the first; `insecure` pages have no locks. */
   async function twoTabs(kind: 'secure' | 'insecure') {

@@ -74,7 +74,10 @@ suite('tabs', () => {
       asked.resolve()
       return new Promise<never>(() => {})
     }
-    void browser.openTab({ fetch: neverAnswers }).refresh()
+    browser
+      .openTab({ fetch: neverAnswers })
+      .refresh()
+      .catch(() => undefined)
     await asked.promise
     await one.refresh()
     assert.equal(proxy.of(REFRESH).length, 1)
