@@ -140,6 +140,52 @@ suite('in Chromium', withChromium, async () => {
     await context.close()
   })
 
+  test('a browser that forbids all it can keeps the session over reloads, and shows no error', async () => {
+    const proxy = await startProxy(plain.url, pages)
+    const context = await browser.newContext()
+    await context.addInitScript(() => {
+      const forbidden = () => {
+        throw new DOMException('The operation is insecure.', 'SecurityError')
+      }
+      Object.defineProperty(globalThis, 'localStorage', { get: forbidden })
+      Object.defineProperty(Navigator.prototype, 'locks', { get: forbidden })
+      Object.defineProperty(globalThis, 'BroadcastChannel', { value: forbidden })
+    })
+    const tab = await context.newPage()
+    const problems: string[] = []
+    tab.on('pageerror', (error) => problems.push(error.message))
+    await tab.goto(proxy.url)
+    await ready(tab)
+    await tab.evaluate(async (credentials) => {
+      await auth.register(credentials)
+      await auth.login(credentials)
+    }, newCredentials())
+    for (let reload = 1; reload <= 3; reload++) {
+      await tab.reload()
+      await ready(tab)
+      assert.ok(await tab.evaluate(() => auth.getAccessToken()))
+      await refreshIn(tab)
+      assert.ok(await tab.evaluate(() => auth.me()))
+    }
+    await tab.evaluate(() => auth.logout())
+    await tab.reload()
+    await ready(tab)
+    assert.equal(await tab.evaluate(() => auth.getAccessToken()), null)
+    assert.deepEqual(problems, [])
+    await context.close()
+  })
+
+  test('new pages get the token from the open one, and spend no rotation', async () => {
+    const { proxy, context, open } = await twoTabs('secure')
+    for (let page = 1; page <= 5; page++) {
+      const opened = await open()
+      assert.ok(await opened.evaluate(() => auth.me()))
+      await opened.close()
+    }
+    assert.equal(proxy.of(REFRESH).length, 0)
+    await context.close()
+  })
+
   test('what cannot be encrypted is not sent', async () => {
     const { proxy, context, one, credentials } = await twoTabs('insecure')
     const before = proxy.seen.length
