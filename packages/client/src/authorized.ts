@@ -6,20 +6,18 @@ import type { CurrentSession } from './session.ts'
 import type { Fetch, Tokens, User } from './types.ts'
 import type { Vault } from './vault.ts'
 
-interface Parts {
-  session: CurrentSession
-  vault: Vault
-  renew: () => Promise<Tokens>
-  send: Send
-  fetch: Fetch
-}
-
 /** A token this close to its end is not handed out any more. */
 const LEEWAY_SECONDS = 5
 /** Whoever refuses a token that was renewed so lately would refuse another one too. */
 const FRESH_MS = 30_000
 
-export function createAuthorized({ session, vault, renew, send, fetch }: Parts) {
+export function createAuthorized(
+  session: CurrentSession,
+  vault: Vault,
+  renew: () => Promise<Tokens>,
+  send: Send,
+  fetch: Fetch,
+) {
   /** Endpoints that refused a fresh token, and have taken none since: they have reasons of their own. */
   const unmoved = new Set<string>()
   /** The access token that was got last because somebody needed another one. */

@@ -43,10 +43,10 @@ export function createClient(
     exclusively,
     send,
     patience,
-    hasStore: store !== undefined,
+    hasStore: Boolean(store),
     leaving: () => leaving,
   })
-  const { getAccessToken, me, fetchWithToken } = createAuthorized({ session, vault, renew, send, fetch })
+  const { getAccessToken, me, fetchWithToken } = createAuthorized(session, vault, renew, send, fetch)
   const state = createState(session, getAccessToken, me)
   page.onWake?.(session.refreshIfDue, disposal.signal)
 
@@ -144,7 +144,7 @@ export function createClient(
     getAccessToken: ({ signal } = {}) => unlessAborted(signal, () => getAccessToken()),
     fetch: fetchWithToken,
     get remainingSeconds() {
-      return Math.max(0, session.remainingMs / 1000)
+      return session.remainingMs / 1000
     },
     get state() {
       return state.current

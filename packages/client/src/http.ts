@@ -72,7 +72,7 @@ function readAnswer({ ok, status, headers }: Response, text: string): Answer {
   const body = status === 204 ? undefined : attempt(() => JSON.parse(text))
   if (ok && (status === 204 || body)) return { status, headers, body }
   const { code, message } = body?.error ?? {}
-  const retryAfter = Number(headers.get('Retry-After') ?? Number.NaN)
+  const retryAfter = Number.parseFloat(headers.get('Retry-After') ?? '')
   const details = { status, retryAfterSeconds: retryAfter >= 0 ? retryAfter : undefined }
   if (ok || typeof code !== 'string')
     throw new AuthClientError('CLIENT_BAD_ANSWER', `status ${status} in another form`, details)

@@ -35,7 +35,7 @@ export function createCurrentSession(onDue: () => Promise<unknown>) {
 
   /** Goes on with a session whose tokens are not known here yet. */
   function resume(label: string): void {
-    current ??= { label, ageMs: () => 0, dueMs: 0, endMs: 0 }
+    current ??= { label, ageMs: startStopwatch(), dueMs: 0, endMs: 0 }
   }
 
   /** @param ageMs how long ago the tokens were issued */
@@ -70,7 +70,7 @@ export function createCurrentSession(onDue: () => Promise<unknown>) {
     if (!current) return
     const restMs = current.dueMs - current.ageMs()
     if (restMs > 0) planRefresh(restMs)
-    else onDue().catch(() => undefined)
+    else onDue().catch(retryLater)
   }
 
   function retryLater(error: AuthClientError): void {
@@ -104,9 +104,9 @@ export function createCurrentSession(onDue: () => Promise<unknown>) {
     get ageMs() {
       return current?.ageMs() ?? 0
     },
-    /** For so long the access token is valid; 0 or less without one. */
+    /** For so long the access token is valid; 0 without one. */
     get remainingMs() {
-      return current ? current.endMs - current.ageMs() : 0
+      return current ? Math.max(0, current.endMs - current.ageMs()) : 0
     },
     /** Aborted when this session is left; then there is another signal. */
     get signal() {

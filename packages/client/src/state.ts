@@ -1,7 +1,11 @@
 /** Who is logged in, as user interfaces want to know it: one value, and a call when it changes. */
 import { createListeners } from './listeners.ts'
 import type { CurrentSession } from './session.ts'
+import { startTimer } from './stopwatch.ts'
 import type { AuthState, User } from './types.ts'
+
+/** After a question that nobody could answer. */
+const PAUSE_MS = 5000
 
 export function createState(
   session: CurrentSession,
@@ -21,7 +25,7 @@ export function createState(
     become({ status: 'loggedOut', ...(session.endedBy && { reason: session.endedBy }) })
   }
 
-  /** What cannot be found out for now is asked again with the next token. */
+  /** What cannot be found out for now is asked again soon, or with the next token. */
   async function findOut(): Promise<void> {
     if (isAsking || !listeners.size) return
     isAsking = true
@@ -36,7 +40,8 @@ export function createState(
       if (user) become({ status: 'loggedIn', user })
       else leave()
     } catch {
-      if (!session.current) leave()
+      if (session.current) startTimer(PAUSE_MS, findOut)
+      else leave()
     } finally {
       isAsking = false
     }

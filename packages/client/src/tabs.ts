@@ -74,7 +74,7 @@ export function openTabs(channel: Page['channel'], session: CurrentSession, vaul
       await new Promise<void>((resolve) => {
         setTimeout(resolve, ANSWER_MS)
         asking = { signal: session.signal, onTokens: resolve }
-        post({ kind: 'ask', label: session.current?.label, beyondMs: Math.max(session.remainingMs, 0) + WORTH_MS })
+        post({ kind: 'ask', label: session.current?.label, beyondMs: session.remainingMs + WORTH_MS })
       })
       asking = undefined
     },

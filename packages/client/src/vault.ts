@@ -51,7 +51,7 @@ export function openVault(name: string, { storage }: Page, store?: TokenStore) {
         await place.clear()
       }),
     /** Whether a session would be remembered after a reload, so that nothing remembered means that there is none. */
-    remembers: () => store !== undefined || inPage.isUsable(),
+    remembers: () => Boolean(store) || inPage.isUsable(),
   }
 }
 

@@ -67,6 +67,17 @@ suite('state', () => {
     await eventually(() => assert.deepEqual(statusesOf(states), ['unknown', 'loggedIn']))
   })
 
+  test('asks again when the server could not tell', async () => {
+    const proxy = await startProxy(server.url)
+    const client = openClient({ baseUrl: proxy.url, store: memoryStore() })
+    await registerAndLogIn(client)
+    const faults = [{ kind: 'answer', status: 503 } as const]
+    proxy.decide = ({ path }) => (path === ME ? faults.shift() : undefined)
+    watch(client)
+    await eventually(() => assert.equal(client.state.status, 'loggedIn'), 20_000)
+    assert.equal(proxy.of(ME).length, 2)
+  })
+
   test('shows nobody what belongs to another', async () => {
     const client = openClient({ baseUrl: server.url, store: memoryStore() })
     const first = await registerAndLogIn(client)
