@@ -126,6 +126,20 @@ suite('in Chromium', withChromium, async () => {
     await context.close()
   })
 
+  test('a page that was opened while no answer came goes on by itself when the network is back', async () => {
+    const { proxy, context, one, other } = await twoTabs('secure')
+    await other.close()
+    proxy.decide = ({ path }) => (path === REFRESH ? { kind: 'lose request' } : undefined)
+    await one.reload()
+    await ready(one)
+    assert.equal(await one.evaluate(() => auth.getAccessToken().catch((error) => error.code)), 'CLIENT_NETWORK')
+    proxy.decide = () => undefined
+    await context.setOffline(true)
+    await context.setOffline(false)
+    await one.waitForFunction(() => states.at(-1)?.kind === 'loggedIn')
+    await context.close()
+  })
+
   test('no token is in any storage, and the cookie is out of reach of scripts', async () => {
     const { context, one } = await twoTabs('secure')
     const token = await refreshIn(one)
