@@ -27,7 +27,9 @@ const auth = createAuthClient({ baseUrl: '', fetch: tellingFetch })
 
 // ---------------------------------------------------------------- logging in and out
 
-auth.onAuthChange(({ isLoggedIn, reason }) => {
+auth.onAuthChange(({ kind, reason }) => {
+  if (kind === 'refreshed') return
+  const isLoggedIn = kind === 'loggedIn'
   showState(isLoggedIn)
   views.showSignedIn(isLoggedIn)
   if (isLoggedIn) {

@@ -1,99 +1,113 @@
 /** What is done with an access token, and again with another one when the first was refused. */
-import { AuthClientError, endsTheSession } from './errors.ts'
+import { AuthClientError, codeOf, endsTheSession } from './errors.ts'
 import type { Send } from './http.ts'
+import { unlessAborted } from './repeat.ts'
 import type { CurrentSession } from './session.ts'
 import type { Fetch, Tokens, User } from './types.ts'
 import type { Vault } from './vault.ts'
 
-interface Parts {
-  session: CurrentSession
-  vault: Vault
-  refresh: () => Promise<Tokens>
-  send: Send
-  fetch: Fetch
-}
-
 /** A token this close to its end is not handed out any more. */
 const LEEWAY_SECONDS = 5
+/** Whoever refuses a token that was renewed so lately would refuse another one too. */
+const FRESH_MS = 30_000
 
-export function createAuthorized({ session, vault, refresh, send, fetch }: Parts) {
-  /**
-   * A token that is still valid, refreshed if need be; null when nobody is logged in.
-   * @throws {AuthClientError} when there is a session, but no valid token can be had for now
-   */
-  async function getAccessToken(): Promise<string | null> {
-    const { current } = session
-    const leewayMs = Math.min(LEEWAY_SECONDS, (current?.tokens?.expires_in ?? 0) / 10) * 1000
-    if (current?.tokens && current.remainingMs() > leewayMs) return current.tokens.access_token
-    if (!current && !(await vault.load())) return null
+export function createAuthorized(
+  session: CurrentSession,
+  vault: Vault,
+  renew: () => Promise<Tokens>,
+  send: Send,
+  fetch: Fetch,
+) {
+  /** Endpoints that refused a fresh token, and have taken none since: they have reasons of their own. */
+  const unmoved = new Set<string>()
+  /** The access token that was got last because somebody needed another one. */
+  let renewed: string | undefined
+
+  /** @param refused a token that will not do, though it is valid by its time */
+  async function getAccessToken(refused?: string): Promise<string | null> {
+    const before = session.current
+    const leewaySeconds = Math.min(LEEWAY_SECONDS, (before?.tokens?.expires_in ?? 0) / 10)
+    const atHand = tokenAtHand(leewaySeconds, refused)
+    if (atHand) return atHand
+    if (!before && (await isNobody())) return null
     try {
-      return (await refresh()).access_token
+      renewed = (await renew()).access_token
+      return renewed
     } catch (error) {
       // Perhaps that of another login, which came first.
-      const latest = session.current
-      if (latest?.tokens && latest.remainingMs() > 0) return latest.tokens.access_token
-      if (isOver(error)) return null
-      throw error
+      const latest = tokenAtHand(0, refused)
+      if (!latest && !isOver(error)) throw error
+      return latest
     }
   }
 
-  /** Another token than the one that was just refused; null when the session is over. */
-  async function replaceAccessToken(refused: string): Promise<string | null> {
-    const known = session.current?.tokens?.access_token
-    if (known && known !== refused) return known
-    try {
-      return (await refresh()).access_token
-    } catch (error) {
-      if (isOver(error)) return session.current?.tokens?.access_token ?? null
-      throw error
-    }
+  function tokenAtHand(leewaySeconds: number, refused: string | undefined): string | null {
+    const token = session.current?.tokens?.access_token
+    return token && token !== refused && session.remainingMs > leewaySeconds * 1000 ? token : null
   }
 
-  /**
-   * The user that is logged in.
-   * @throws {AuthClientError} AUTH_TOKEN_INVALID, _EXPIRED or _REVOKED when nobody is, AUTH_UNAVAILABLE, a client code
-   */
+  /** As far as can be known here: a browser that remembers nothing may have a cookie all the same. */
+  async function isNobody(): Promise<boolean> {
+    const known = await vault.load()
+    return known === null || (!known && vault.remembers())
+  }
+
+  /** Asks with the token, and if it is refused and another may fare better, once more with that. */
+  async function askTwice<Answer extends { status: number }>(
+    endpoint: string,
+    ask: (token: string | null) => Promise<Answer>,
+    signal?: AbortSignal,
+  ): Promise<Answer> {
+    const askOnce = async (token: string | null) => {
+      const isFresh = token === renewed && session.ageMs < FRESH_MS
+      const answer = await ask(token)
+      if (answer.status !== 401) unmoved.delete(endpoint)
+      else if (isFresh) unmoved.add(endpoint)
+      return answer
+    }
+    const token = await unlessAborted(signal, () => getAccessToken())
+    const first = await askOnce(token)
+    if (!token || first.status !== 401 || unmoved.has(endpoint)) return first
+    const next = await unlessAborted(signal, () => getAccessToken(token)).catch(() => null)
+    return next ? askOnce(next) : first
+  }
+
   async function me(): Promise<User> {
-    const ask = async (token: string | null) => {
-      const headers: Record<string, string> = token ? { Authorization: `Bearer ${token}` } : {}
-      return (await send('GET', '/auth/me', { headers })).body as User
-    }
-    const token = await getAccessToken()
-    try {
-      return await ask(token)
-    } catch (error) {
-      const isRefused = error instanceof AuthClientError && error.status === 401
-      const next = token && isRefused ? await replaceAccessToken(token) : null
-      if (!next) throw error
-      return ask(next)
-    }
+    const answer = await askTwice('/auth/me', async (token) => {
+      if (!token) throw new AuthClientError('AUTH_TOKEN_INVALID', 'nobody is logged in')
+      const headers = { Authorization: `Bearer ${token}` }
+      return send('GET', '/auth/me', { headers }).catch((error: AuthClientError) => error)
+    })
+    if (!(answer instanceof AuthClientError)) return answer.body as User
+    // The session is over, as a refresh finds out.
+    if (answer.code === 'AUTH_TOKEN_REVOKED' && session.current) await renew().catch(() => undefined)
+    throw answer
   }
 
-  /**
-   * The standard `fetch`, with the access token added; after a 401, once more with a new one. For servers that may see
-   * the token, and no others.
-   * @throws {AuthClientError} when there is a session, but no valid token can be had for now
-   * @throws {TypeError} when `fetch` itself does
-   */
-  async function fetchWithToken(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-    const request = new Request(input, init)
-    const spare = request.clone()
-    const token = await getAccessToken()
-    const response = await fetch(withToken(request, token))
-    const next = token && response.status === 401 ? await replaceAccessToken(token).catch(() => null) : null
-    if (!next) return response
-    await response.body?.cancel()
-    return fetch(withToken(spare, next))
+  async function fetchWithToken(...parameters: Parameters<Fetch>): Promise<Response> {
+    const request = new Request(...parameters)
+    const { signal, url } = request
+    const tries = [request, request.clone()]
+    let response: Response | undefined
+    const ask = async (token: string | null) => {
+      await response?.body?.cancel()
+      const next = tries.shift() as Request
+      if (token) next.headers.set('Authorization', `Bearer ${token}`)
+      response = await fetch(next)
+      return response
+    }
+    try {
+      const answer = await askTwice(url.replace(/[?#].*/, ''), ask, signal)
+      if (!signal.aborted) return answer
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+    throw signal.reason
   }
 
   return { getAccessToken, me, fetchWithToken }
 }
 
 function isOver(error: unknown): boolean {
-  return endsTheSession(error) || (error instanceof AuthClientError && error.code === 'CLIENT_ABORTED')
-}
-
-function withToken(request: Request, token: string | null): Request {
-  if (token) request.headers.set('Authorization', `Bearer ${token}`)
-  return request
+  return endsTheSession(error) || codeOf(error) === 'CLIENT_ABORTED'
 }

@@ -1,19 +1,18 @@
 /** Logs in and out, and puts the parts together that keep somebody logged in. */
 import { createAuthorized } from './authorized.ts'
-import { createEncryptor, type Encrypted } from './encrypt.ts'
+import { encryptTo } from './encrypt.ts'
 import { AuthClientError, aborted, endsTheSession } from './errors.ts'
 import { createExclusively } from './exclusive.ts'
 import { createSend, tokensIn } from './http.ts'
 import type { Page } from './page.ts'
 import { randomText } from './random.ts'
-import { repeatedly } from './repeat.ts'
-import { createRefresh } from './rotation.ts'
+import { repeatedly, unlessAborted } from './repeat.ts'
+import { createRotation } from './rotation.ts'
 import { createCurrentSession } from './session.ts'
+import { createState } from './state.ts'
 import { openTabs } from './tabs.ts'
-import type { AuthClientOptions, Credentials, Tokens, User } from './types.ts'
+import type { AuthClient, AuthClientOptions, Credentials, Tokens, User, Waiting } from './types.ts'
 import { openVault } from './vault.ts'
-
-export type AuthClient = ReturnType<typeof createClient>
 
 export function createClient(
   {
@@ -26,79 +25,72 @@ export function createClient(
     retryDelaySeconds = 0.5,
   }: AuthClientOptions,
   openPage: (name: string) => Page,
-) {
+): AuthClient {
   const root = baseUrl.replace(/\/+$/, '')
   const name = `cerrojo:${absolute(root)}`
   const page = openPage(name)
   const vault = openVault(name, page, store)
   const exclusively = createExclusively(page, name, 2 * requestTimeoutSeconds * 1000)
   const disposal = new AbortController()
-  const send = createSend({
-    baseUrl: root,
-    fetch,
-    credentials: store ? 'omit' : 'include',
-    requestTimeoutSeconds,
-    disposal: disposal.signal,
-  })
-  const encryptor = createEncryptor(send)
+  const send = createSend(root, fetch, store ? 'omit' : 'include', requestTimeoutSeconds, disposal.signal)
   const patience = { attempts, retryDelaySeconds }
-  const session = createCurrentSession(() => refresh())
+  const session = createCurrentSession(() => renew())
   const tabs = openTabs(page.channel, session, vault, store)
-  const refresh = createRefresh({
+  const { renew, refresh } = createRotation({
     session,
     tabs,
     vault,
-    store,
     exclusively,
     send,
     patience,
+    hasStore: Boolean(store),
     leaving: () => leaving,
   })
-  const { getAccessToken, me, fetchWithToken } = createAuthorized({ session, vault, refresh, send, fetch })
+  const { getAccessToken, me, fetchWithToken } = createAuthorized(session, vault, renew, send, fetch)
+  const state = createState(session, getAccessToken, me)
+  page.onWake?.(session.refreshIfDue, disposal.signal)
 
-  let logins = new AbortController()
+  const logins = new Set<AbortController>()
   let leaving: Promise<void> | undefined
 
-  /**
-   * Creates an account, and logs nobody in.
-   * @throws {AuthClientError} AUTH_BAD_REQUEST naming the rule that is broken, AUTH_EMAIL_TAKEN, AUTH_RATE_LIMIT,
-   *   AUTH_UNAVAILABLE, or a client code
-   */
   async function register(credentials: Credentials): Promise<User> {
     return (await sendCredentials('/auth/register', credentials)).body as User
   }
 
-  /**
-   * Logs in, in place of whoever was logged in before.
-   * @throws {AuthClientError} AUTH_INVALID_CREDENTIALS, AUTH_EMAIL_NOT_VERIFIED, AUTH_BAD_REQUEST, AUTH_RATE_LIMIT,
-   *   AUTH_UNAVAILABLE, or a client code
-   */
-  async function login(credentials: Credentials): Promise<Tokens> {
-    const { signal } = logins
-    const tokens = await exclusively(async () => {
+  async function login(credentials: Credentials, { signal }: Waiting = {}): Promise<Tokens> {
+    const attempt = new AbortController()
+    logins.add(attempt)
+    try {
+      return await unlessAborted(signal, () =>
+        unlessAborted(attempt.signal, () => loginNow(credentials, attempt.signal)),
+      )
+    } finally {
+      attempt.abort()
+      logins.delete(attempt)
+      session.tell()
+    }
+  }
+
+  function loginNow(credentials: Credentials, signal: AbortSignal): Promise<Tokens> {
+    const label = randomText()
+    const key = randomText()
+    return exclusively(async () => {
       if (signal.aborted) throw aborted()
       const tokens = tokensIn(await sendCredentials('/auth/login', credentials, signal))
       if (store && !tokens.refresh_token)
-        throw new AuthClientError('CLIENT_BAD_ANSWER', 'the token came in a cookie, so the store stays empty', {
+        throw new AuthClientError('CLIENT_BAD_ANSWER', 'the token came in a cookie', {
           status: 200,
         })
-      const record = { label: randomText(), key: randomText(), refresh_token: tokens.refresh_token }
+      const record = { label, key, refresh_token: tokens.refresh_token }
       if (signal.aborted) throw aborted()
       await vault.save(record)
       if (signal.aborted) throw aborted()
-      session.enter(record.label, tokens)
-      tabs.share('login', record, tokens)
+      session.enter(label, tokens)
+      tabs.share('login', label, tokens)
       return tokens
     })
-    session.tell()
-    return tokens
   }
 
-  /**
-   * Logs out here and in the other tabs at once, then at the server, trying again as `refresh` does.
-   * @throws {AuthClientError} AUTH_UNAVAILABLE, AUTH_RATE_LIMIT, AUTH_FORBIDDEN or a client code when the server could
-   *   not be told: here nobody is logged in any more, but the session may live on there
-   */
   function logout(): Promise<void> {
     const done = logoutNow()
     leaving = done.catch(() => undefined)
@@ -106,8 +98,7 @@ export function createClient(
   }
 
   async function logoutNow(): Promise<void> {
-    logins.abort()
-    if (!disposal.signal.aborted) logins = new AbortController()
+    for (const login of logins) login.abort()
     const label = session.current?.label
     session.leave()
     // Both at once, so that nobody finds the record in between.
@@ -131,35 +122,37 @@ export function createClient(
     )
   }
 
-  /** Ends timers, requests and listening. The session stays; another client may go on with it. */
   function dispose(): void {
     disposal.abort()
+    state.dispose()
     session.dispose()
-    logins.abort()
     tabs.close()
   }
 
-  function sendCredentials(path: string, { encrypt = encryptsByDefault, ...data }: Credentials, signal?: AbortSignal) {
-    const { email, password } = data
-    const sendBody = (body: object) => send('POST', path, { body, signal })
-    return encrypt ? encryptor.sendEncrypted({ email, password }, sendBody) : sendBody({ email, password })
+  async function sendCredentials(path: string, credentials: Credentials, signal?: AbortSignal) {
+    const { email, password, encrypt = encryptsByDefault } = credentials
+    const data = { email, password }
+    return send('POST', path, { body: encrypt ? await encryptTo(send, data) : data, signal })
   }
 
   return {
     register,
     login,
     logout,
-    refresh,
-    me,
-    getAccessToken,
+    refresh: ({ signal } = {}) => unlessAborted(signal, refresh),
+    me: ({ signal } = {}) => unlessAborted(signal, me),
+    getAccessToken: ({ signal } = {}) => unlessAborted(signal, () => getAccessToken()),
     fetch: fetchWithToken,
+    get remainingSeconds() {
+      return session.remainingMs / 1000
+    },
+    get state() {
+      return state.current
+    },
+    subscribe: state.subscribe,
     onAuthChange: session.onAuthChange,
+    encrypt: (data) => encryptTo(send, data),
     dispose,
-    /**
-     * The data as the server's `__front_enc__` wants it, with `iat` and `jti` inside, for those who send it themselves.
-     * @throws {AuthClientError} CLIENT_CANNOT_ENCRYPT, or what fetching the published keys met
-     */
-    encrypt: (data: object): Promise<Encrypted> => encryptor.encrypt(data),
   }
 }
 

@@ -23,8 +23,12 @@ export type ClientErrorCode =
   | 'CLIENT_TIMEOUT'
   /** An answer that is not the contract's, such as a proxy's error page. */
   | 'CLIENT_BAD_ANSWER'
-  /** A logout, another login or `dispose` came first. */
+  /** A logout, another login, `dispose` or the caller's own signal came first. */
   | 'CLIENT_ABORTED'
+  /** The store's own function threw; `cause` is what. */
+  | 'CLIENT_STORE'
+  /** No `crypto.getRandomValues` here: React Native needs a polyfill. Nothing has been sent. */
+  | 'CLIENT_UNSUPPORTED'
   /** Encryption was asked for, but there is no WebCrypto (a page that is not served by HTTPS), or no published key. */
   | 'CLIENT_CANNOT_ENCRYPT'
 
@@ -32,11 +36,11 @@ export type AuthErrorCode = ServerErrorCode | ClientErrorCode
 
 export class AuthClientError extends Error {
   override readonly name = 'AuthClientError'
-  readonly code: AuthErrorCode
+  declare readonly code: AuthErrorCode
   /** The HTTP status, or 0 when there was no answer. */
-  readonly status: number
+  declare readonly status: number
   /** How long the server asks to wait, in seconds; undefined when it does not. */
-  readonly retryAfterSeconds: number | undefined
+  declare readonly retryAfterSeconds: number | undefined
 
   constructor(
     code: AuthErrorCode,
@@ -48,27 +52,30 @@ export class AuthClientError extends Error {
     }: { status?: number; retryAfterSeconds?: number | undefined; cause?: unknown } = {},
   ) {
     super(message, { cause })
-    this.code = code
-    this.status = status
-    this.retryAfterSeconds = retryAfterSeconds
+    Object.assign(this, { code, status, retryAfterSeconds })
   }
 }
 
-export function aborted(): AuthClientError {
-  return new AuthClientError('CLIENT_ABORTED', 'a logout, another login or dispose came first')
+/** @param cause the reason of the caller's own signal */
+export function aborted(cause?: unknown): AuthClientError {
+  return new AuthClientError('CLIENT_ABORTED', 'a logout, login, dispose or signal came first', { cause })
 }
 
 /** The three answers that end a session; nothing else does. */
 const ENDINGS: readonly AuthErrorCode[] = ['AUTH_TOKEN_REVOKED', 'AUTH_TOKEN_EXPIRED', 'AUTH_REFRESH_NOT_FOUND']
 
 export function endsTheSession(error: unknown): error is AuthClientError {
-  return error instanceof AuthClientError && ENDINGS.includes(error.code)
+  return ENDINGS.includes(codeOf(error) as AuthErrorCode)
 }
 
 /** Whether the answer may come when the same request is made again: it was lost, or the server was unwell. */
 export function isTemporary(error: unknown): error is AuthClientError {
-  if (!(error instanceof AuthClientError)) return false
-  const gotNoAnswer = error.code === 'CLIENT_NETWORK' || error.code === 'CLIENT_TIMEOUT'
-  const gotGarbage = error.code === 'CLIENT_BAD_ANSWER' && error.status < 400
-  return gotNoAnswer || gotGarbage || error.status >= 500
+  const { code, status } = error as AuthClientError
+  if (code === 'CLIENT_NETWORK' || code === 'CLIENT_TIMEOUT' || status >= 500) return true
+  return code === 'CLIENT_BAD_ANSWER' && status < 400
+}
+
+/** @returns undefined for another's error */
+export function codeOf(error: unknown): AuthErrorCode | undefined {
+  return error instanceof AuthClientError ? error.code : undefined
 }

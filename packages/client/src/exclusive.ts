@@ -1,5 +1,6 @@
 /** One at a time: across the tabs of an origin where there are any, else within this client. */
-import type { Page } from './page.ts'
+import { attempt } from './attempt.ts'
+import type { Page, PageStorage } from './page.ts'
 import { randomText } from './random.ts'
 
 export type Exclusively = <Result>(work: () => Promise<Result>) => Promise<Result>
@@ -12,8 +13,7 @@ const SETTLING_MS = 50
 
 /**
  * Whoever has waited for other tabs for `limitMs` goes ahead without its turn: one that hangs must not hold up the
- * rest.
- * A client by itself waits without limit, as each of its requests has one.
+ * rest. A client by itself waits without limit, as each of its requests has one.
  */
 export function createExclusively({ locks, storage }: Page, name: string, limitMs: number): Exclusively {
   if (locks) return (work) => underWebLock(locks, name, limitMs, work)
@@ -33,25 +33,24 @@ function underWebLock<Result>(
   limitMs: number,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const waiting = new AbortController()
-  const timer = setTimeout(() => waiting.abort(), limitMs)
   return new Promise((resolve) => {
     let hasCome = false
-    const turn = locks.request(name, { signal: waiting.signal }, () => {
+    // Older browsers wait without limit.
+    const signal = attempt(() => AbortSignal.timeout(limitMs))
+    const turn = locks.request(name, { ...(signal && { signal }) }, () => {
       hasCome = true
-      clearTimeout(timer)
       const result = work()
       resolve(result)
       return endOfTurn(result)
     })
     // Rejected when it never comes, and when somebody steals it.
-    turn.catch(() => hasCome || resolve(work())).finally(() => clearTimeout(timer))
+    turn.catch(() => hasCome || resolve(work()))
   })
 }
 
 /** For pages without Web Locks (those on plain HTTP): a note in localStorage that says who goes, and until when. */
 async function underLease<Result>(
-  storage: NonNullable<Page['storage']>,
+  storage: PageStorage,
   name: string,
   limitMs: number,
   work: () => Promise<Result>,
@@ -59,22 +58,19 @@ async function underLease<Result>(
   const owner = randomText()
   const giveUpAtMs = performance.now() + limitMs
   const readOwner = () => {
-    const [holder, until] = storage.getItem(name)?.split(' ') ?? []
+    const [holder, until] = storage.get(name)?.split(' ') ?? []
     const remainingMs = Number(until) - Date.now()
     // Longer than a lease can be: somebody has set the clock back.
     return remainingMs > 0 && remainingMs <= limitMs ? holder : undefined
   }
   const release = () => {
-    if (readOwner() === owner) storage.removeItem(name)
+    if (readOwner() === owner) storage.remove(name)
     globalThis.removeEventListener?.('pagehide', release)
   }
 
   do {
-    try {
-      if (!readOwner()) storage.setItem(name, `${owner} ${Date.now() + limitMs}`)
-    } catch {
-      return work() // A full storage keeps no lease.
-    }
+    // A full storage keeps no lease.
+    if (!readOwner() && !storage.set(name, `${owner} ${Date.now() + limitMs}`)) return work()
     await settle()
   } while (readOwner() !== owner && performance.now() < giveUpAtMs)
   globalThis.addEventListener?.('pagehide', release)

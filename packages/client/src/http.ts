@@ -1,64 +1,61 @@
 /** One request to the authentication server, with a time limit, and its answer or a coded error. */
-import { AuthClientError, type AuthErrorCode, aborted } from './errors.ts'
+import { attempt } from './attempt.ts'
+import { AuthClientError, type AuthErrorCode, codeOf } from './errors.ts'
+import { unlessAborted } from './repeat.ts'
 import type { Fetch, Tokens } from './types.ts'
 
 export interface Answer {
+  status: number
   headers: Headers
   /** The parsed JSON, undefined for a 204. */
   body: unknown
 }
 
-export interface SendOptions {
+export interface SendOptions extends Pick<RequestInit, 'cache' | 'keepalive'> {
   body?: object
   headers?: Record<string, string>
-  cache?: RequestCache
-  /** Lets the request outlive the page. */
-  keepalive?: boolean
-  /** Gives the request up; it then fails with CLIENT_ABORTED. Default: `disposal`. */
+  /** Gives the request up; it then fails with CLIENT_ABORTED. */
   signal?: AbortSignal | undefined
 }
 
 export type Send = (method: 'GET' | 'POST', path: string, options?: SendOptions) => Promise<Answer>
 
-interface Settings {
-  baseUrl: string
-  fetch: Fetch
-  credentials: RequestCredentials
-  requestTimeoutSeconds: number
-  /** Gives up the requests that have no signal of their own. */
-  disposal: AbortSignal
-}
-
-/** @throws {AuthClientError} what the server answered, or CLIENT_NETWORK, _TIMEOUT, _BAD_ANSWER or _ABORTED */
-export function createSend({ baseUrl, fetch, credentials, requestTimeoutSeconds, disposal }: Settings): Send {
-  return async (method, path, { body, headers, cache, keepalive = false, signal = disposal } = {}) => {
-    if (signal.aborted) throw aborted()
+/**
+ * @param disposal gives all requests up
+ * @throws {AuthClientError} what the server answered, or CLIENT_NETWORK, _TIMEOUT, _BAD_ANSWER or _ABORTED
+ */
+export function createSend(
+  baseUrl: string,
+  fetch: Fetch,
+  credentials: RequestCredentials,
+  requestTimeoutSeconds: number,
+  disposal: AbortSignal,
+): Send {
+  return async (method, path, { body, headers, signal, ...options } = {}) => {
     const controller = new AbortController()
-    const abort = () => controller.abort()
-    const timer = setTimeout(abort, requestTimeoutSeconds * 1000)
-    signal.addEventListener('abort', abort)
-    try {
+    const timer = setTimeout(() => controller.abort(), requestTimeoutSeconds * 1000)
+    const ask = async () => {
       const response = await fetch(baseUrl + path, {
         method,
         credentials,
-        keepalive,
         // To follow one would take the password or token along.
         redirect: 'error',
         signal: controller.signal,
         headers: { ...(body && { 'Content-Type': 'application/json' }), ...headers },
         ...(body && { body: JSON.stringify(body) }),
-        ...(cache && { cache }),
+        ...options,
       })
       return readAnswer(response, await response.text())
+    }
+    try {
+      return await unlessAborted(disposal, () => unlessAborted(signal, ask))
     } catch (error) {
-      if (error instanceof AuthClientError) throw error
-      if (signal.aborted) throw aborted()
-      if (controller.signal.aborted)
-        throw new AuthClientError('CLIENT_TIMEOUT', `no answer within ${requestTimeoutSeconds} s`, { cause: error })
-      throw new AuthClientError('CLIENT_NETWORK', 'no answer from the authentication server', { cause: error })
+      if (codeOf(error)) throw error
+      const code = controller.signal.aborted ? 'CLIENT_TIMEOUT' : 'CLIENT_NETWORK'
+      throw new AuthClientError(code, `no answer (within ${requestTimeoutSeconds} s)`, { cause: error })
     } finally {
       clearTimeout(timer)
-      signal.removeEventListener('abort', abort)
+      controller.abort()
     }
   }
 }
@@ -72,23 +69,12 @@ export function tokensIn({ body }: Answer): Tokens {
 }
 
 function readAnswer({ ok, status, headers }: Response, text: string): Answer {
-  const body = status === 204 ? undefined : parseJson(text)
-  if (ok && (status === 204 || body)) return { headers, body }
+  const body = status === 204 ? undefined : attempt(() => JSON.parse(text))
+  if (ok && (status === 204 || body)) return { status, headers, body }
   const { code, message } = body?.error ?? {}
-  const retryAfter = Number.parseInt(headers.get('Retry-After') ?? '', 10)
-  const retryAfterSeconds = retryAfter >= 0 ? retryAfter : undefined
+  const retryAfter = Number.parseFloat(headers.get('Retry-After') ?? '')
+  const details = { status, retryAfterSeconds: retryAfter >= 0 ? retryAfter : undefined }
   if (ok || typeof code !== 'string')
-    throw new AuthClientError('CLIENT_BAD_ANSWER', `status ${status}, but not in the contract's form`, {
-      status,
-      retryAfterSeconds,
-    })
-  throw new AuthClientError(code as AuthErrorCode, String(message), { status, retryAfterSeconds })
-}
-
-function parseJson(text: string) {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+    throw new AuthClientError('CLIENT_BAD_ANSWER', `status ${status} in another form`, details)
+  throw new AuthClientError(code as AuthErrorCode, String(message), details)
 }

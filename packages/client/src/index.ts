@@ -1,15 +1,28 @@
 /** @cerrojo/client: an authentication client for browsers, native apps and Node. */
-import { type AuthClient, createClient } from './client.ts'
+import { createClient } from './client.ts'
 import { openPage } from './page.ts'
-import type { AuthClientOptions } from './types.ts'
+import type { AuthClient, AuthClientOptions } from './types.ts'
 
-export type { AuthClient } from './client.ts'
-export type { Encrypted } from './encrypt.ts'
 export { AuthClientError, type AuthErrorCode, type ClientErrorCode, type ServerErrorCode } from './errors.ts'
-export type { AuthClientOptions, AuthState, Credentials, Fetch, Tokens, User } from './types.ts'
-export type { TokenStore } from './vault.ts'
+export type {
+  AuthChange,
+  AuthClient,
+  AuthClientOptions,
+  AuthState,
+  Credentials,
+  Encrypted,
+  Fetch,
+  Signal,
+  TokenStore,
+  Tokens,
+  User,
+  Waiting,
+} from './types.ts'
 
-/** A client for one server. Touches nothing of the page before it is called, so it can be imported anywhere. */
+/**
+ * A client for one server, and for one user: a server that renders or asks for many users must not share one among them.
+ * Touches nothing of the page before it is called, so it can be imported anywhere.
+ */
 export function createAuthClient(options: AuthClientOptions): AuthClient {
   return createClient(options, openPage)
 }

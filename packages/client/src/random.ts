@@ -1,15 +1,14 @@
-/** Random bytes, and base64url (RFC 4648, section 5) without padding. */
+/** Random bytes, and text. */
+import { AuthClientError } from './errors.ts'
 
+/** @throws {AuthClientError} CLIENT_UNSUPPORTED */
 export function randomBytes(count: number): Uint8Array<ArrayBuffer> {
+  if (!globalThis.crypto?.getRandomValues)
+    throw new AuthClientError('CLIENT_UNSUPPORTED', 'no crypto.getRandomValues here')
   return crypto.getRandomValues(new Uint8Array(count))
 }
 
-/** 144 random bits as 24 visible ASCII characters. */
+/** 144 random bits as 36 visible ASCII characters. */
 export function randomText(): string {
-  return toBase64url(randomBytes(18))
-}
-
-export function toBase64url(bytes: Uint8Array): string {
-  const binary = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')
-  return btoa(binary).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '')
+  return Array.from(randomBytes(18), (byte) => (byte + 256).toString(16).slice(1)).join('')
 }

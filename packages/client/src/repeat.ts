@@ -1,4 +1,4 @@
-/** Trying again, with patience. */
+/** Trying again, and waiting, with patience that can end. */
 import { type AuthClientError, aborted, isTemporary } from './errors.ts'
 
 export interface Patience {
@@ -25,21 +25,25 @@ export async function repeatedly<Result>(
       const backoffSeconds = retryDelaySeconds * 2 ** (attempt - 1) * (0.5 + Math.random())
       const seconds = Math.max(backoffSeconds, (error as AuthClientError).retryAfterSeconds ?? 0)
       if (!isTemporary(error) || attempt >= attempts || seconds > LONGEST_DELAY_SECONDS) throw error
-      await pause(seconds, signal)
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const pause = () =>
+        new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, seconds * 1000)
+        })
+      await unlessAborted(signal, pause).finally(() => clearTimeout(timer))
     }
 }
 
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
+/**
+ * What the work comes to, or CLIENT_ABORTED as soon as the signal says so. The work goes on, for others may wait for it.
+ */
+export function unlessAborted<Result>(signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer)
-      reject(aborted())
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    }, seconds * 1000)
-    signal.addEventListener('abort', stop)
-    if (signal.aborted) stop()
+    const stop = () => reject(aborted(signal?.reason))
+    if (signal?.aborted) return stop()
+    signal?.addEventListener('abort', stop)
+    work()
+      .finally(() => signal?.removeEventListener('abort', stop))
+      .then(resolve, reject)
   })
 }

@@ -5,19 +5,19 @@ import { type Send, tokensIn } from './http.ts'
 import { randomText } from './random.ts'
 import { type Patience, repeatedly } from './repeat.ts'
 import type { CurrentSession } from './session.ts'
-import { startCountdown } from './stopwatch.ts'
+import { startStopwatch } from './stopwatch.ts'
 import type { Tabs } from './tabs.ts'
 import type { Tokens } from './types.ts'
-import type { SessionRecord, TokenStore, Vault } from './vault.ts'
+import type { SessionRecord, Vault } from './vault.ts'
 
 interface Parts {
   session: CurrentSession
   tabs: Tabs
   vault: Vault
-  store: TokenStore | undefined
   exclusively: Exclusively
   send: Send
   patience: Patience
+  hasStore: boolean
   /** Settled when the server has heard of the last logout, or never will. */
   leaving: () => Promise<void> | undefined
 }
@@ -25,35 +25,48 @@ interface Parts {
 /** The rest after a 429 that names none. */
 const REST_SECONDS = 30
 
-export function createRefresh({ session, tabs, vault, store, exclusively, send, patience, leaving }: Parts) {
-  let running: { tokens: Promise<Tokens>; signal: AbortSignal } | undefined
+export function createRotation({ session, tabs, vault, exclusively, send, patience, hasStore, leaving }: Parts) {
   /** How long a 429 still forbids to ask again for this session. */
-  let rest = { label: '', remainingMs: () => 0 }
+  let rest = { label: '', seconds: 0, passedMs: startStopwatch() }
 
-  /**
-   * Gets a new access token now; whoever else asks meanwhile, in any tab, gets the same one.
-   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is
-   *   over,
-   *   CLIENT_ABORTED when another has taken its place or a logout came first; any other code leaves it as it is
-   */
-  return function refresh(): Promise<Tokens> {
-    const { signal } = session
-    if (running?.signal === signal) return running.tokens
-    const tokens = refreshNow(signal).finally(() => {
-      if (running?.signal === signal) running = undefined
-      session.tell()
-    })
-    running = { tokens, signal }
-    return tokens
+  /** Once for all who ask meanwhile; those of a session that was left share nothing with those of a later one. */
+  function shared(work: (signal: AbortSignal) => Promise<Tokens>): () => Promise<Tokens> {
+    let running: { tokens: Promise<Tokens>; signal: AbortSignal } | undefined
+    return () => {
+      const { signal } = session
+      if (running?.signal === signal) return running.tokens
+      const tokens = work(signal).finally(() => {
+        if (running?.signal === signal) running = undefined
+        session.tell()
+      })
+      running = { tokens, signal }
+      return tokens
+    }
   }
+
+  /** Tokens that live longer than those at hand: another tab's, which cost no rotation, or else new ones. */
+  const renew = shared(async (signal) => {
+    const before = session.current?.tokens
+    await recall(signal)
+    await tabs.ask()
+    if (signal.aborted) throw aborted()
+    const latest = session.current?.tokens
+    return latest && latest !== before ? latest : refresh()
+  })
+
+  const refresh = shared((signal) =>
+    refreshNow(signal).catch((error) => {
+      session.retryLater(error)
+      throw error
+    }),
+  )
 
   async function refreshNow(signal: AbortSignal): Promise<Tokens> {
     // Until the server has heard of a logout, the cookie would bring the session back.
     if (!session.current) await leaving()
     const before = session.current?.tokens
-    const known = await vault.load()
-    if (known && !signal.aborted) session.resume(known.label)
-    // Whoever has a session must still find one remembered when the turn comes, or else another tab has logged out.
+    await recall(signal)
+    // Whoever has a session gives it up if another tab has logged out by the time that the turn comes.
     const expected = session.current?.label
     return repeatedly(patience, signal, () =>
       exclusively(async () => {
@@ -64,22 +77,28 @@ export function createRefresh({ session, tabs, vault, store, exclusively, send, 
     )
   }
 
+  /** Goes on with the session that is remembered. */
+  async function recall(signal: AbortSignal): Promise<void> {
+    const known = await vault.load()
+    if (known && !signal.aborted) session.resume(known.label)
+  }
+
   /**
    * Whatever gets lost on the way, the token that the next request carries is the live one or the one just replaced,
-   * and
-   * for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it, and
-   * gives way to a new one only after the answer, and only if nobody else did that. A cookie needs turns for this: the
-   * late answer to whoever went without one sets an older cookie in place of the newer.
+   * and for the latter the vault still holds the key that replaced it. So the key is stored before the server sees it,
+   * and gives way to a new one only after the answer, and only if nobody else did that. A cookie needs turns for this:
+   * the late answer to whoever went without one sets an older cookie in place of the newer.
    */
   async function rotate(signal: AbortSignal, expected: string | undefined): Promise<Tokens> {
     const known = await vault.load()
-    if (expected && !known) throw overtaken(expected)
-    const record: SessionRecord = known ?? { label: randomText(), key: randomText(), isFound: true }
+    if (expected && known === null) throw overtaken(expected)
+    const record: SessionRecord = known ?? { label: expected ?? randomText(), key: randomText(), isFound: true }
+    const nextKey = randomText()
     refuseWhileResting(record.label)
     const token = record.refresh_token
     if (signal.aborted) throw aborted()
-    if (store && !token)
-      throw await over(record, signal, new AuthClientError('AUTH_REFRESH_NOT_FOUND', 'no refresh token in the store'))
+    if (hasStore && !token)
+      throw await over(record, signal, new AuthClientError('AUTH_REFRESH_NOT_FOUND', 'the store is empty'))
     if (!known) await vault.save(record)
 
     let tokens: Tokens
@@ -87,19 +106,19 @@ export function createRefresh({ session, tabs, vault, store, exclusively, send, 
       const headers = { 'Idempotency-Key': record.key }
       tokens = tokensIn(await send('POST', '/auth/token/refresh', { body: { refresh_token: token }, headers, signal }))
     } catch (error) {
-      if (error instanceof AuthClientError && error.status === 429)
-        rest = { label: record.label, remainingMs: startCountdown(error.retryAfterSeconds ?? REST_SECONDS) }
+      const { status, retryAfterSeconds: seconds = REST_SECONDS } = error as AuthClientError
+      if (status === 429) rest = { label: record.label, seconds, passedMs: startStopwatch() }
       throw endsTheSession(error) ? await over(record, signal, error) : error
     }
 
     const latest = await vault.load()
     if (signal.aborted) throw aborted()
-    if (latest?.label !== record.label) throw overtaken(record.label)
-    if (latest.key === record.key)
-      await vault.save({ ...record, key: randomText(), refresh_token: token && tokens.refresh_token })
+    if (latest === null || (latest && latest.label !== record.label)) throw overtaken(record.label)
+    if (!latest || latest.key === record.key)
+      await vault.save({ ...record, key: nextKey, refresh_token: token && tokens.refresh_token })
     if (signal.aborted) throw aborted()
     session.enter(record.label, tokens)
-    tabs.share('refresh', record, tokens)
+    tabs.share('refresh', record.label, tokens)
     return tokens
   }
 
@@ -121,11 +140,13 @@ export function createRefresh({ session, tabs, vault, store, exclusively, send, 
   }
 
   function refuseWhileResting(label: string): void {
-    const seconds = Math.ceil(rest.remainingMs() / 1000)
+    const seconds = Math.ceil(rest.seconds - rest.passedMs() / 1000)
     if (rest.label === label && seconds > 0)
-      throw new AuthClientError('AUTH_RATE_LIMIT', 'the server has asked to wait', {
+      throw new AuthClientError('AUTH_RATE_LIMIT', 'the server asked to wait', {
         status: 429,
         retryAfterSeconds: seconds,
       })
   }
+
+  return { renew, refresh }
 }

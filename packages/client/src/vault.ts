@@ -1,14 +1,8 @@
 /** Where a session is remembered: a small record that outlives the page. It never holds an access token. */
+import { attempt } from './attempt.ts'
+import { AuthClientError } from './errors.ts'
 import type { Page } from './page.ts'
-
-/** A place for one text that outlives the app: a keychain, a file. Its functions must not call the client. */
-export interface TokenStore {
-  /** @returns what was saved last, or null or undefined */
-  load(): string | null | undefined | Promise<string | null | undefined>
-  /** Keeps the text, a secret of some 200 characters. Must have it safe before the promise resolves. */
-  save(text: string): void | Promise<void>
-  clear(): void | Promise<void>
-}
+import type { TokenStore } from './types.ts'
 
 export interface SessionRecord {
   /** A random label, made at the login; tells this session from a later one. */
@@ -23,21 +17,29 @@ export interface SessionRecord {
 
 export type Vault = ReturnType<typeof openVault>
 
+/** The text that says that nobody is logged in, which is more than to say nothing. */
+const NOBODY = 'null'
+const PROBE = '0'.repeat(200)
+
 /** Without a store, localStorage holds the record; one with a refresh token in it stays in memory. */
 export function openVault(name: string, { storage }: Page, store?: TokenStore) {
-  const place = store ?? storageAsStore(name, storage)
+  const inPage = placeInPage(name, storage)
+  const place = store ?? inPage
   let inMemory: SessionRecord | undefined
   let lastOperation: Promise<unknown> = Promise.resolve()
 
   /** One after the other, so that a logout's clear is never overtaken by a save that began before it. */
   function inOrder<Result>(operation: () => Promise<Result>): Promise<Result> {
-    const result = lastOperation.then(operation)
+    const result = lastOperation.then(operation).catch((cause) => {
+      throw new AuthClientError('CLIENT_STORE', 'the store failed', { cause })
+    })
     lastOperation = result.catch(() => undefined)
     return result
   }
 
   return {
-    load: () => inOrder(async () => inMemory ?? parseRecord(await place.load())),
+    /** @returns null when it is remembered that nobody is logged in, undefined when nothing is */
+    load: () => inOrder(async () => inMemory ?? parseRecord((await place.load()) ?? (store && NOBODY))),
     save: (record: SessionRecord) =>
       inOrder(async () => {
         inMemory = record.refresh_token && !store ? record : undefined
@@ -48,35 +50,34 @@ export function openVault(name: string, { storage }: Page, store?: TokenStore) {
         inMemory = undefined
         await place.clear()
       }),
+    /** Whether a session would be remembered after a reload, so that nothing remembered means that there is none. */
+    remembers: () => Boolean(store) || inPage.isUsable(),
   }
 }
 
-/** A full or forbidden localStorage is not worth failing for: then the record lasts as long as the page. */
-function storageAsStore(name: string, storage: Page['storage']): TokenStore {
-  let text: string | undefined
-  let isUsable = storage !== undefined
+/** What a full or forbidden localStorage does not take lasts as long as the page. */
+function placeInPage(name: string, storage: Page['storage']) {
+  let text = storage ? undefined : NOBODY
+  function save(next: string): void {
+    text = next
+    if (!storage || storage.set(name, next)) return
+    // What stands there is out of date. And where it stood there may be room for what takes its place.
+    storage.remove(name)
+    storage.set(name, next)
+  }
   return {
-    load: () => (isUsable ? storage?.getItem(name) : text),
-    save: (next) => {
-      text = next
-      try {
-        storage?.setItem(name, next)
-      } catch {
-        isUsable = false
-      }
-    },
-    clear: () => {
-      text = undefined
-      storage?.removeItem(name)
+    load: () => storage?.get(name) ?? text,
+    save,
+    clear: () => save(NOBODY),
+    isUsable(): boolean {
+      const isKept = storage?.set(`${name}:probe`, PROBE) ?? true
+      storage?.remove(`${name}:probe`)
+      return isKept
     },
   }
 }
 
-function parseRecord(text: string | null | undefined): SessionRecord | undefined {
-  try {
-    const record = JSON.parse(text ?? '')
-    return typeof record.label === 'string' && typeof record.key === 'string' ? record : undefined
-  } catch {
-    return undefined
-  }
+function parseRecord(text: string | undefined): SessionRecord | null | undefined {
+  const record = attempt(() => JSON.parse(text ?? ''))
+  return record === null || (record?.label && record.key) ? record : undefined
 }

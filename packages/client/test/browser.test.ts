@@ -1,24 +1,21 @@
 /** The compiled package in headless Chromium: real tabs, cookies, locks and cryptography. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
-import { after, suite, test } from 'node:test'
-import { chromium, type Page } from 'playwright-core'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import type { Page } from 'playwright-core'
 import { newCredentials, startServer } from '../../../test/support/server.ts'
-import type { AuthClient } from '../src/client.ts'
-import type { AuthState } from '../src/types.ts'
+import type { AuthChange, AuthClient } from '../src/types.ts'
+import { launchChromium, withChromium } from './support/chromium.ts'
 import { eventually } from './support/expect.ts'
 import { type FaultyProxy, startProxy } from './support/proxy.ts'
 
 declare global {
   var auth: AuthClient
-  var states: AuthState[]
+  var states: AuthChange[]
 }
 
 const REFRESH = '/auth/token/refresh'
-const folders = (process.env.PATH ?? '').split(delimiter)
-const executablePath = folders.map((folder) => join(folder, 'chromium')).find((path) => existsSync(path))
 
 async function pages(path: string) {
   if (path === '/')
@@ -27,20 +24,16 @@ async function pages(path: string) {
   return { type: 'text/javascript', content: await readFile(join(import.meta.dirname, '..', path)) }
 }
 
-suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PATH' }, async () => {
-  if (!executablePath) return
+suite('in Chromium', withChromium, async () => {
+  if (withChromium.skip) return
   const server = await startServer({
     AUTH_REFRESH_TRANSPORT: 'cookie',
     AUTH_COOKIE_SECURE: 'false',
     AUTH_FRONT_ENC_REQUIRED: 'true',
   })
   const plain = await startServer({ AUTH_REFRESH_TRANSPORT: 'cookie', AUTH_COOKIE_SECURE: 'false' })
-  const browser = await chromium.launch({
-    executablePath,
-    // A name that is not this machine's own makes plain HTTP an insecure context: no Web Locks, no WebCrypto.
-    args: ['--no-sandbox', '--disable-background-networking', '--host-resolver-rules=MAP auth.test 127.0.0.1'],
-  })
-  after(() => browser.close())
+  // A name that is not this machine's own makes plain HTTP an insecure context: no Web Locks, no WebCrypto.
+  const browser = await launchChromium('--host-resolver-rules=MAP auth.test 127.0.0.1')
 
   /** Two tabs, logged in in the first; `insecure` pages have no locks. */
   async function twoTabs(kind: 'secure' | 'insecure') {
@@ -105,7 +98,7 @@ suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PAT
       held.resolve()
       for (const tab of [one, other]) {
         assert.equal(await tab.evaluate(() => auth.getAccessToken()), null)
-        assert.deepEqual(await tab.evaluate(() => states.at(-1)), { isLoggedIn: false })
+        assert.deepEqual(await tab.evaluate(() => states.at(-1)), { kind: 'ended' })
       }
       await context.close()
     })
@@ -133,6 +126,20 @@ suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PAT
     await context.close()
   })
 
+  test('a page that was opened while no answer came goes on by itself when the network is back', async () => {
+    const { proxy, context, one, other } = await twoTabs('secure')
+    await other.close()
+    proxy.decide = ({ path }) => (path === REFRESH ? { kind: 'lose request' } : undefined)
+    await one.reload()
+    await ready(one)
+    assert.equal(await one.evaluate(() => auth.getAccessToken().catch((error) => error.code)), 'CLIENT_NETWORK')
+    proxy.decide = () => undefined
+    await context.setOffline(true)
+    await context.setOffline(false)
+    await one.waitForFunction(() => states.at(-1)?.kind === 'loggedIn')
+    await context.close()
+  })
+
   test('no token is in any storage, and the cookie is out of reach of scripts', async () => {
     const { context, one } = await twoTabs('secure')
     const token = await refreshIn(one)
@@ -144,6 +151,52 @@ suite('in Chromium', { skip: !executablePath && 'there is no chromium on the PAT
     assert.equal(cookie?.httpOnly, true)
     for (const secret of [token, cookie.value]) assert.ok(!stored.includes(secret))
     assert.deepEqual(await one.evaluate(() => indexedDB.databases()), [])
+    await context.close()
+  })
+
+  test('a browser that forbids all it can keeps the session over reloads, and shows no error', async () => {
+    const proxy = await startProxy(plain.url, pages)
+    const context = await browser.newContext()
+    await context.addInitScript(() => {
+      const forbidden = () => {
+        throw new DOMException('The operation is insecure.', 'SecurityError')
+      }
+      Object.defineProperty(globalThis, 'localStorage', { get: forbidden })
+      Object.defineProperty(Navigator.prototype, 'locks', { get: forbidden })
+      Object.defineProperty(globalThis, 'BroadcastChannel', { value: forbidden })
+    })
+    const tab = await context.newPage()
+    const problems: string[] = []
+    tab.on('pageerror', (error) => problems.push(error.message))
+    await tab.goto(proxy.url)
+    await ready(tab)
+    await tab.evaluate(async (credentials) => {
+      await auth.register(credentials)
+      await auth.login(credentials)
+    }, newCredentials())
+    for (let reload = 1; reload <= 3; reload++) {
+      await tab.reload()
+      await ready(tab)
+      assert.ok(await tab.evaluate(() => auth.getAccessToken()))
+      await refreshIn(tab)
+      assert.ok(await tab.evaluate(() => auth.me()))
+    }
+    await tab.evaluate(() => auth.logout())
+    await tab.reload()
+    await ready(tab)
+    assert.equal(await tab.evaluate(() => auth.getAccessToken()), null)
+    assert.deepEqual(problems, [])
+    await context.close()
+  })
+
+  test('new pages get the token from the open one, and spend no rotation', async () => {
+    const { proxy, context, open } = await twoTabs('secure')
+    for (let page = 1; page <= 5; page++) {
+      const opened = await open()
+      assert.ok(await opened.evaluate(() => auth.me()))
+      await opened.close()
+    }
+    assert.equal(proxy.of(REFRESH).length, 0)
     await context.close()
   })
 

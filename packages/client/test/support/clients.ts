@@ -1,10 +1,9 @@
 /** Clients under test: in Node with a store, or as tabs of a browser that shares cookies, storage and messages. */
 import { after } from 'node:test'
 import { newCredentials } from '../../../../test/support/server.ts'
-import { type AuthClient, createClient } from '../../src/client.ts'
-import type { Page } from '../../src/page.ts'
-import type { AuthClientOptions } from '../../src/types.ts'
-import type { TokenStore } from '../../src/vault.ts'
+import { createClient } from '../../src/client.ts'
+import { carefully, type Page } from '../../src/page.ts'
+import type { AuthClient, AuthClientOptions, TokenStore } from '../../src/types.ts'
 
 /** Quick repetitions; answers come within a second or never. */
 const QUICK = { retryDelaySeconds: 0.005, requestTimeoutSeconds: 3 }
@@ -16,6 +15,10 @@ export interface Browser {
   openTab(options?: Partial<AuthClientOptions>): AuthClient
   /** What a page could read: all of localStorage. */
   storage: Map<string, string>
+  /** What localStorage does. Whatever comes to a test's mind. */
+  localStorage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>
+  /** The network is back, or the page is looked at again. */
+  wake(): void
   /** The refresh token in the cookie jar. */
   cookie: { value: string | undefined }
 }
@@ -51,25 +54,30 @@ export function openBrowser(baseUrl: string, locks: Locks = 'Web Locks'): Browse
     if (locks === 'no locks') throw new Error('no lock can be had')
     return navigator.locks.request(scope + name, options, work)
   }
+  const waking = new EventTarget()
   const page = (name: string): Page => ({
-    storage: {
+    storage: carefully(() => browser.localStorage),
+    channel: openChannel(scope + name),
+    onWake: (listener, signal) => waking.addEventListener('wake', listener, { signal }),
+    ...(locks !== 'leases' && { locks: { request: request as LockManager['request'] } }),
+  })
+
+  const browser: Browser = {
+    storage,
+    cookie,
+    localStorage: {
       getItem: (key) => storage.get(key) ?? null,
       setItem: (key, value) => void storage.set(key, value),
       removeItem: (key) => void storage.delete(key),
     },
-    channel: openChannel(scope + name),
-    ...(locks !== 'leases' && { locks: { request: request as LockManager['request'] } }),
-  })
-
-  return {
-    storage,
-    cookie,
+    wake: () => void waking.dispatchEvent(new Event('wake')),
     openTab(options = {}) {
       const tab = createClient({ ...QUICK, baseUrl, fetch: withCookie(cookie), ...options }, page)
       after(() => tab.dispose())
       return tab
     },
   }
+  return browser
 }
 
 export async function registerAndLogIn(client: AuthClient) {
