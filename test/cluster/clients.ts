@@ -7,7 +7,8 @@ import { type Answer, me, newCredentials, newIdempotencyKey, refresh, sessionIdO
 import type { Node } from './nodes.ts'
 
 const CLIENTS = 12
-const REFRESHES_A_SESSION = 15
+/** Of a session, at most. */
+const MOST_REFRESHES = 30
 /** Before each request of a client, so that there is a processor left for what is tested. */
 const PAUSE_MS = 50
 const PATIENCE_MS = 5000
@@ -117,7 +118,8 @@ async function liveOnce(client: Client, goesOn: () => boolean): Promise<void> {
   const credentials = await client.register()
   const session = credentials && (await client.logIn(credentials))
   if (!session) return
-  for (let turn = 0; turn < REFRESHES_A_SESSION && goesOn() && !session.refusal; turn++) {
+  const refreshes = Math.random() * MOST_REFRESHES
+  for (let turn = 0; turn < refreshes && goesOn() && !session.refusal; turn++) {
     await client.look(session)
     await client.refresh(session)
   }

@@ -49,7 +49,7 @@ defaults
   timeout check 1s
 listen leader
   bind 127.0.0.1:${port}
-  option httpchk GET /primary
+  option httpchk OPTIONS /primary
   http-check expect status 200
   default-server inter 1s fall 2 rise 1 ${closesLost ? 'on-marked-down shutdown-sessions' : ''}
 ${servers.join('\n')}

@@ -2,6 +2,7 @@
 import { type SpawnOptions, spawn } from 'node:child_process'
 import {
   chownSync,
+  closeSync,
   existsSync,
   globSync,
   mkdirSync,
@@ -27,6 +28,8 @@ export interface Machine {
   start(name: string, command: string, args: string[], options?: SpawnOptions): Promise<void>
   /** What the program printed so far. */
   log(name: string): string
+  /** The end of every program's log. */
+  lastLines(): string
   /** Kills what runs, and removes the folder. */
   close(): void
 }
@@ -61,11 +64,16 @@ export function openMachine(): Machine {
         stdio: ['ignore', log, log],
         detached: true, // Ctrl-C of a terminal is for this process, which then ends all others
       })
+      closeSync(log)
       return new Promise((resolve, reject) => child.once('exit', () => resolve()).once('error', reject))
     },
     log(name) {
       const path = join(folder, `${name}.log`)
       return existsSync(path) ? readFileSync(path, 'utf8') : ''
+    },
+    lastLines() {
+      const names = globSync('*.log', { cwd: folder })
+      return names.map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8').slice(-2000)}`).join('\n')
     },
     close,
   }
@@ -84,7 +92,7 @@ export function processesIn(folder: string): { id: number; title: string }[] {
 }
 
 /** To all processes in a folder, and to those that they have started meanwhile. */
-export function signal(folder: string, name: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
+export function signal(folder: string, name: 'SIGKILL' | 'SIGSTOP'): void {
   const told = new Set<number>()
   for (;;) {
     const untold = processesIn(folder).filter(({ id }) => !told.has(id))

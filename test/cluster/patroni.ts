@@ -36,8 +36,8 @@ export interface Patroni {
   stallReplication(): Promise<void>
   /** Waits until another member than this one leads. */
   successorOf(leader: Member): Promise<void>
-  /** Starts it again, or lets it go on. */
-  bringBack(member: Member): Promise<void>
+  /** Starts it again; one that was cut off is reset before, as a watchdog does with a leader that was silent too long. */
+  bringBack(member: Member): void
   replicate(how: 'synchronously' | 'asynchronously'): Promise<void>
 }
 
@@ -158,9 +158,9 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
         },
         PATIENCE,
       ),
-    async bringBack(member) {
-      if (processesIn(member.folder).length > 0) signal(member.folder, 'SIGCONT')
-      else start(member)
+    bringBack(member) {
+      signal(member.folder, 'SIGKILL')
+      start(member)
     },
     async replicate(how) {
       isSynchronous = how === 'synchronously'

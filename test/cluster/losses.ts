@@ -18,7 +18,7 @@ export interface Findings {
 const EXPECTED = new Set([200, 201, 204, 401, 409, 503, undefined])
 
 /** With clients at rest: asks the database first, then each session and user through the front door. */
-export async function findings(databaseUrl: string, client: Client, memory: Memory): Promise<Findings> {
+export async function findLosses(databaseUrl: string, client: Client, memory: Memory): Promise<Findings> {
   const sessions = [...memory.sessions] // the logins below are not of the turn
   const rows = await runSql(
     { DATABASE_URL: databaseUrl },
