@@ -3,7 +3,7 @@ import { runSql } from '../support/server.ts'
 import type { Client, Memory } from './clients.ts'
 
 /** Counts of what had been answered with success and is no more, and of what must never be. */
-export interface Findings {
+export interface Losses {
   lostUsers: number
   lostSessions: number
   /** Sessions that have a rotation less than was answered. */
@@ -15,10 +15,19 @@ export interface Findings {
   strangeAnswers: string[]
 }
 
+export const NOTHING: Losses = {
+  lostUsers: 0,
+  lostSessions: 0,
+  lostRotations: 0,
+  lostLogouts: 0,
+  wrongRefusals: [],
+  strangeAnswers: [],
+}
+
 const EXPECTED = new Set([200, 201, 204, 401, 409, 503, undefined])
 
 /** With clients at rest: asks the database first, then each session and user through the front door. */
-export async function findLosses(databaseUrl: string, client: Client, memory: Memory): Promise<Findings> {
+export async function findLosses(databaseUrl: string, client: Client, memory: Memory): Promise<Losses> {
   const sessions = [...memory.sessions] // the logins below are not of the turn
   const rows = await runSql(
     { DATABASE_URL: databaseUrl },

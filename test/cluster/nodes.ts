@@ -26,8 +26,9 @@ export interface Nodes {
   events(): Json[]
 }
 
-/** One client's address, and a short life for what otherwise lives for days. */
+/** All clients have one address, keys live for seconds, and one connection that is lost takes all looks with it. */
 const SETTINGS = {
+  DATABASE_POOL_SIZE: '4',
   AUTH_BCRYPT_ROUNDS: '4',
   AUTH_HASH_QUEUE: '2000',
   AUTH_RATE_LIMIT_LOGIN: '0',

@@ -1,7 +1,6 @@
 /** What any program sees of the database behind the proxy: one write after the other, each over a new connection. */
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { runSql } from '../support/server.ts'
 
 const PAUSE_MS = 200
 const PATIENCE_MS = 1000
@@ -12,9 +11,8 @@ export interface Probe {
   stop(): Promise<void>
 }
 
-/** @param url of a superuser, to a database where it makes a table of its own */
-export async function startProbe(url: string): Promise<Probe> {
-  await runSql({ DATABASE_URL: url }, 'create table if not exists probes (at timestamptz default now())')
+/** @param url of a database that has a table `probes` */
+export function startProbe(url: string): Probe {
   const timesMs: number[] = []
   let goesOn = true
   async function run(): Promise<void> {

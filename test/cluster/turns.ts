@@ -6,116 +6,27 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { after, before, suite, type TestContext, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { printTable } from '../../cli/keys.ts'
 import { decodeJson } from '../support/jose_by_hand.ts'
-import { runSql } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { createClient, type Memory, type Request, runClients } from './clients.ts'
-import { type HaProxy, startHaProxy } from './haproxy.ts'
-import { type Findings, findLosses } from './losses.ts'
+import { NOTHING } from './losses.ts'
 import { type Machine, openMachine } from './machine.ts'
-import { type Node, type Nodes, startNodes } from './nodes.ts'
-import { missingPackages, type Patroni, postgresFolder, startPatroni } from './patroni.ts'
-import { longestGap, startProbe } from './probe.ts'
+import { missingPackages, postgresFolder } from './patroni.ts'
+import { openStage, type Stage } from './stage.ts'
+import { type Outcome, type Trial, tryTurn } from './trial.ts'
 
 const isShort = process.argv.includes('--short')
 const missing = missingPackages()
-const TURN_TIMEOUT_MS = 240_000
-/** Answers that show that all is at work. */
-const WARM = 300
+const TIMEOUT_MS = 240_000
 /** For which nobody may be served longer than the database takes no writes. */
 const MOST_SECONDS_MORE = 15
 
 let machine: Machine
-let patroni: Patroni
-let proxy: HaProxy
-let nodes: Nodes
-let databaseUrl: string
-let adminUrl: string
-let memory: Memory
+let stage: Stage
 const table: Record<string, string>[] = []
-
-const seen = (count: number) => until('answers', () => memory.answers.length >= count)
-
-/** Waits until every node, from now on, has served a refresh and a look. */
-async function served(): Promise<void> {
-  const sinceMs = performance.now()
-  const isServed = (node: Node, wanted: Request) =>
-    memory.answers.some(
-      (answer) =>
-        answer.atMs > sinceMs && answer.node === node.name && answer.request === wanted && answer.status === 200,
-    )
-  for (const node of nodes.all)
-    for (const wanted of ['refresh', 'look'] as const)
-      await until(`a ${wanted} from ${node.name}`, () => isServed(node, wanted))
-}
-
-const KEPT: Findings = {
-  lostUsers: 0,
-  lostSessions: 0,
-  lostRotations: 0,
-  lostLogouts: 0,
-  wrongRefusals: [],
-  strangeAnswers: [],
-}
-
-async function takeTurn(context: TestContext, isSetBack: boolean, fail: () => Promise<void>): Promise<void> {
-  memory = { registered: [], sessions: [], answers: [] }
-  const client = createClient(nodes.all, memory, context.signal)
-  const probe = await startProbe(adminUrl)
-  const eventsBefore = nodes.events().length
-  let goesOn = true
-  const clients = runClients(client, () => goesOn)
-  try {
-    await Promise.race([clients, seen(WARM).then(fail).then(served)])
-  } catch (error) {
-    context.diagnostic(machine.lastLines())
-    throw error
-  } finally {
-    goesOn = false
-    await Promise.all([clients, probe.stop()])
-  }
-  const answers = [...memory.answers]
-  const found = await findLosses(databaseUrl, client, memory)
-  const ahead = nodes
-    .events()
-    .slice(eventsBefore)
-    .filter(({ event }) => event === 'token.refresh.ahead').length
-
-  const countOf = (isMeant: (status: number) => boolean) => answers.filter(({ status = 0 }) => isMeant(status)).length
-  const gapOf = (wanted: Request, { name }: { name?: string } = {}) => {
-    const isMeant = ({ request, status, node }: (typeof answers)[number]) =>
-      request === wanted && status === 200 && node === (name ?? node)
-    return longestGap(answers.filter(isMeant).map(({ atMs }) => atMs))
-  }
-  const seconds = { noWrite: longestGap(probe.timesMs), noRefresh: gapOf('refresh'), noLook: gapOf('look') }
-  const line = {
-    turn: context.name,
-    granted: countOf((status) => status >= 200 && status < 300),
-    'got 503': countOf((status) => status === 503),
-    'cut off': countOf((status) => status === 0),
-    'no write': `${seconds.noWrite} s`,
-    'no refresh': `${seconds.noRefresh} s`,
-    'no look': `${seconds.noLook} s`,
-    'of a node': `${Math.max(...nodes.all.flatMap((node) => [gapOf('refresh', node), gapOf('look', node)]))} s`,
-    'users lost': found.lostUsers,
-    sessions: found.lostSessions,
-    rotations: found.lostRotations,
-    logouts: found.lostLogouts,
-    'wrong 401': found.wrongRefusals.length,
-    'other than these': found.strangeAnswers.length,
-  }
-  table.push(Object.fromEntries(Object.entries(line).map(([column, value]) => [column, String(value)])))
-  context.diagnostic(JSON.stringify(line))
-
-  const { wrongRefusals, strangeAnswers } = found
-  assert.deepEqual(isSetBack ? { ...KEPT, wrongRefusals, strangeAnswers } : found, KEPT)
-  if (isSetBack) assert.ok(found.lostRotations > 0 && ahead > 0, 'rotations were lost, and the log tells it')
-  assert.ok(seconds.noRefresh <= seconds.noWrite + MOST_SECONDS_MORE, JSON.stringify(seconds))
-}
 
 interface Turn {
   isLong?: boolean
@@ -123,31 +34,58 @@ interface Turn {
   isSetBack?: boolean
 }
 
-function turn(name: string, { isLong = false, isSetBack = false }: Turn, fail: () => Promise<void>): void {
-  const options = { timeout: TURN_TIMEOUT_MS, skip: isLong && isShort && 'not in the short form' }
-  test(name, options, (context) => takeTurn(context, isSetBack, fail))
+function turn(name: string, { isLong, isSetBack }: Turn, fail: (trial: Trial) => Promise<void>): void {
+  const options = { timeout: TIMEOUT_MS, skip: isLong && isShort && 'not in the short form' }
+  test(name, options, async (context) => {
+    const outcome = await tryTurn(stage, context.signal, fail)
+    table.push(lineOf(name, outcome))
+    context.diagnostic(JSON.stringify(outcome))
+
+    const { losses, toldAhead, noWrite, noRefresh } = outcome
+    const { wrongRefusals, strangeAnswers } = losses
+    assert.deepEqual(isSetBack ? { ...NOTHING, wrongRefusals, strangeAnswers } : losses, NOTHING)
+    if (isSetBack) assert.ok(losses.lostRotations > 0 && toldAhead > 0, 'rotations were lost, and the log tells it')
+    assert.ok(
+      noRefresh <= noWrite + MOST_SECONDS_MORE,
+      `${noRefresh} s without a refresh, ${noWrite} s without a write`,
+    )
+  })
+}
+
+function lineOf(turn: string, { losses, ...outcome }: Outcome): Record<string, string> {
+  const line = {
+    turn,
+    granted: outcome.granted,
+    'got 503': outcome.unavailable,
+    'cut off': outcome.cutOff,
+    'no write': `${outcome.noWrite} s`,
+    'no refresh': `${outcome.noRefresh} s`,
+    'no look': `${outcome.noLook} s`,
+    'of a node': `${outcome.ofOneNode} s`,
+    'lost: users': losses.lostUsers,
+    sessions: losses.lostSessions,
+    rotations: losses.lostRotations,
+    logouts: losses.lostLogouts,
+    'wrong 401': losses.wrongRefusals.length,
+    'no reason': losses.strangeAnswers.length,
+  }
+  return Object.fromEntries(Object.entries(line).map(([column, value]) => [column, String(value)]))
 }
 
 suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${missing.join(' ')}` }, () => {
   before(
     async () => {
       machine = openMachine()
-      patroni = await startPatroni(machine)
-      proxy = await startHaProxy(machine, patroni.members)
-      adminUrl = proxy.urlOf('postgres', 'postgres')
-      databaseUrl = proxy.urlOf('cerrojo', 'cerrojo')
-      await runSql({ DATABASE_URL: adminUrl }, 'create role cerrojo login')
-      await runSql({ DATABASE_URL: adminUrl }, 'create database cerrojo owner cerrojo')
-      nodes = await startNodes(machine, databaseUrl)
+      stage = await openStage(machine)
     },
-    { timeout: TURN_TIMEOUT_MS },
+    { timeout: TIMEOUT_MS },
   )
   after(() => {
     machine.close()
-    if (table.length > 0) printTable(Object.keys(table[0] as object), table)
+    if (table[0]) printTable(Object.keys(table[0]), table)
   })
 
-  turn('hands the lead over while keys rotate', {}, async () => {
+  turn('hands the lead over while keys rotate', {}, async ({ patroni, nodes, memory }) => {
     const kidOf = () => decodeJson(memory.sessions.at(-1)?.accessToken.split('.')[0] as string).kid
     const kid = kidOf()
     await nodes.rotateKeys()
@@ -156,26 +94,26 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
     await until('a token of the next keys', () => kidOf() !== kid)
   })
 
-  turn('loses its leader to a crash', {}, async () => {
+  turn('loses its leader to a crash', {}, async ({ patroni }) => {
     const former = await patroni.killLeader()
     await patroni.successorOf(former)
     patroni.bringBack(former)
     await patroni.whole()
   })
 
-  turn('is put back to a backup', { isLong: true, isSetBack: true }, async () => {
-    const file = join(machine.folder, 'backup')
+  turn('is put back to a backup', { isLong: true, isSetBack: true }, async (trial) => {
+    const { nodes, databaseUrl, seen } = trial
+    const file = join(trial.machine.folder, 'backup')
     const pg = (program: string, ...words: string[]) => promisify(execFile)(join(postgresFolder(), program), words)
     await pg('pg_dump', '--format=custom', `--file=${file}`, databaseUrl)
-    await seen(memory.answers.length + WARM)
+    await seen()
     await Promise.all(nodes.all.map((node) => node.stop('SIGTERM')))
-    await runSql({ DATABASE_URL: adminUrl }, 'drop database cerrojo with (force)')
-    await runSql({ DATABASE_URL: adminUrl }, 'create database cerrojo owner cerrojo')
+    await trial.createDatabase()
     await pg('pg_restore', `--dbname=${databaseUrl}`, file)
     await Promise.all(nodes.all.map((node) => node.start()))
   })
 
-  turn('loses its leader without a word', { isLong: true }, async () => {
+  turn('loses its leader without a word', { isLong: true }, async ({ patroni, served }) => {
     const former = await patroni.cutLeader()
     await patroni.successorOf(former)
     await served()
@@ -183,7 +121,8 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
     await patroni.whole()
   })
 
-  turn('loses its leader behind a proxy that keeps what hangs', { isLong: true }, async () => {
+  turn('loses its leader behind a proxy that keeps what hangs', { isLong: true }, async (trial) => {
+    const { patroni, proxy, served } = trial
     await proxy.restart(false)
     await served()
     const former = await patroni.cutLeader()
@@ -194,9 +133,9 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
     await proxy.restart(true)
   })
 
-  turn('restarts each of its servers', { isLong: true }, () => patroni.restartEach())
+  turn('restarts each of its servers', { isLong: true }, ({ patroni }) => patroni.restartEach())
 
-  turn('goes on while nodes are killed and restarted', { isLong: true }, async () => {
+  turn('goes on while nodes are killed and restarted', { isLong: true }, async ({ nodes, served }) => {
     for (const ending of ['SIGKILL', 'SIGTERM'] as const)
       for (const node of nodes.all) {
         await node.stop(ending)
@@ -205,9 +144,9 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
       }
   })
 
-  turn('loses its leader two seconds ahead of the others', { isSetBack: true }, async () => {
+  turn('loses its leader two seconds ahead of the others', { isSetBack: true }, async ({ patroni, seen }) => {
     await patroni.replicate('asynchronously')
-    await seen(memory.answers.length + WARM)
+    await seen()
     await patroni.stallReplication()
     await pause(2000)
     const former = await patroni.killLeader()
