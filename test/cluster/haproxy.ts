@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../support/cluster.ts'
 import { until } from '../support/wait.ts'
-import { type Machine, signal } from './machine.ts'
+import { killAll, type Machine } from './machine.ts'
 import type { Member } from './patroni.ts'
 
 export interface HaProxy {
@@ -19,7 +19,7 @@ export async function startHaProxy(machine: Machine, members: Member[]): Promise
   let ended: Promise<unknown> | undefined
 
   async function restart(closesLost: boolean): Promise<void> {
-    signal(folder, 'SIGKILL')
+    killAll(folder)
     await ended
     writeFileSync(join(folder, 'haproxy.cfg'), configurationOf(port, members, closesLost))
     const before = machine.log('haproxy').length

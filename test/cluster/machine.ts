@@ -17,6 +17,8 @@ import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { postgresUser } from '../support/cluster.ts'
 
+const LOOK_AGAIN_MS = 10
+
 export interface Machine {
   folder: string
   /** Makes a folder below, which is the user's whom PostgreSQL runs as. */
@@ -46,7 +48,7 @@ export function openMachine(): Machine {
   if (user.uid) chownSync(folder, user.uid, user.gid)
 
   const close = () => {
-    signal(folder, 'SIGKILL')
+    killAll(folder)
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
   }
   process.on('exit', close)
@@ -91,17 +93,30 @@ export function processesIn(folder: string): { id: number; title: string }[] {
   })
 }
 
-/** To all processes in a folder, and to those that they have started meanwhile. */
-export function signal(folder: string, name: 'SIGKILL' | 'SIGSTOP'): void {
-  const told = new Set<number>()
-  for (;;) {
-    const untold = processesIn(folder).filter(({ id }) => !told.has(id))
-    if (untold.length === 0) return
-    for (const { id } of untold) {
-      told.add(id)
-      try {
-        process.kill(id, name)
-      } catch {} // it has ended meanwhile
+/** Returns when the last process in a folder has ended. */
+export function killAll(folder: string): void {
+  for (let running = processesIn(folder); running.length > 0; running = processesIn(folder)) {
+    for (const { id } of running) signal(id, 'SIGKILL')
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_AGAIN_MS)
+  }
+}
+
+/** Stops all processes in a folder, and those that they have started meanwhile. */
+export function freezeAll(folder: string): void {
+  const frozen = new Set<number>()
+  const running = () => processesIn(folder).filter(({ id }) => !frozen.has(id))
+  for (let others = running(); others.length > 0; others = running())
+    for (const { id } of others) {
+      signal(id, 'SIGSTOP')
+      frozen.add(id)
     }
+}
+
+/** To one that may have ended meanwhile. */
+export function signal(id: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(id, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }

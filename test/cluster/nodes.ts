@@ -15,7 +15,7 @@ export interface Node extends Server {
   name: string
   start(): Promise<void>
   /** Waits for its end. */
-  stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>
+  stop(how: 'SIGTERM' | 'SIGKILL'): Promise<void>
 }
 
 export interface Nodes {
@@ -79,9 +79,8 @@ function createNode(machine: Machine, name: string, env: Record<string, string>)
       ended = machine.start(name, process.execPath, [join(ROOT, 'src/main.ts')], { env })
       await until(`${name} to listen`, () => ask('GET', '/.well-known/jwks.json').catch(() => undefined))
     },
-    async stop(name) {
-      if (name === 'SIGKILL') signal(folder, name)
-      else for (const { id } of processesIn(folder)) process.kill(id, name)
+    async stop(how) {
+      for (const { id } of processesIn(folder)) signal(id, how)
       await ended
     },
   }

@@ -3,7 +3,7 @@ import { existsSync, realpathSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findPostgres, freePort } from '../support/cluster.ts'
 import { until } from '../support/wait.ts'
-import { type Machine, processesIn, signal } from './machine.ts'
+import { freezeAll, killAll, type Machine, processesIn, signal } from './machine.ts'
 
 /** Seconds after which a leader that is silent is no leader any more. */
 export const TTL_SECONDS = 20
@@ -136,18 +136,18 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
     },
     async killLeader() {
       const former = await leader()
-      signal(former.folder, 'SIGKILL')
+      killAll(former.folder)
       return former
     },
     async cutLeader() {
       const former = await leader()
-      signal(former.folder, 'SIGSTOP')
+      freezeAll(former.folder)
       return former
     },
     async stallReplication() {
       const senders = processesIn((await leader()).folder).filter(({ title }) => title.includes('walsender'))
       if (senders.length !== members.length - 1) throw new Error(`${senders.length} members follow the leader`)
-      for (const { id } of senders) process.kill(id, 'SIGSTOP')
+      for (const { id } of senders) signal(id, 'SIGSTOP')
     },
     successorOf: (former) =>
       until(
@@ -159,7 +159,7 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
         PATIENCE,
       ),
     bringBack(member) {
-      signal(member.folder, 'SIGKILL')
+      killAll(member.folder)
       start(member)
     },
     async replicate(how) {
