@@ -1,15 +1,14 @@
 /** Three PostgreSQL servers under Patroni, which keeps its mind in etcd: one leads, two follow. */
-import { existsSync, realpathSync, writeFileSync } from 'node:fs'
+import { realpathSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findPostgres, freePort } from '../support/cluster.ts'
 import { until } from '../support/wait.ts'
 import { freezeAll, killAll, type Machine, processesIn, signal } from './machine.ts'
 
 /** Seconds after which a leader that is silent is no leader any more. */
-export const TTL_SECONDS = 20
+const TTL_SECONDS = 20
 /** Far longer than any of it takes, and each look asks three servers. */
 const PATIENCE = { withinMs: 120_000, everyMs: 200 }
-const REPLICATION = { synchronous_mode: true, synchronous_mode_strict: true }
 
 export interface Member {
   name: string
@@ -21,7 +20,6 @@ export interface Member {
 
 export interface Patroni {
   members: Member[]
-  leader(): Promise<Member>
   /** Waits until one member leads and all others follow it, one of them in step where replication is synchronous. */
   whole(): Promise<void>
   /** Hands the lead over to a follower. */
@@ -36,9 +34,17 @@ export interface Patroni {
   stallReplication(): Promise<void>
   /** Waits until another member than this one leads. */
   successorOf(leader: Member): Promise<void>
-  /** Starts it again; one that was cut off is reset before, as a watchdog does with a leader that was silent too long. */
+  /**
+   * Starts it again. One that was cut off is reset first, as a watchdog does: woken instead, Patroni 3.0.2 takes the lead
+   * back from the successor (patroni/patroni#2689), and what that one has answered is lost.
+   */
   bringBack(member: Member): void
-  replicate(how: 'synchronously' | 'asynchronously'): Promise<void>
+  /** From now on the leader waits for no follower. */
+  replicateAsynchronously(): Promise<void>
+}
+
+function replication(isSynchronous: boolean) {
+  return { synchronous_mode: isSynchronous, synchronous_mode_strict: isSynchronous }
 }
 
 interface Status {
@@ -51,21 +57,22 @@ interface Status {
 export async function startPatroni(machine: Machine): Promise<Patroni> {
   const etcdUrl = `http://127.0.0.1:${await freePort()}`
   const peerUrl = `http://127.0.0.1:${await freePort()}`
-  machine.start('etcd', 'etcd', [
-    ...['--data-dir', machine.makeFolder('etcd/data')],
-    ...['--listen-client-urls', etcdUrl, '--advertise-client-urls', etcdUrl],
-    ...[
-      '--listen-peer-urls',
-      peerUrl,
-      '--initial-advertise-peer-urls',
-      peerUrl,
-      '--initial-cluster',
-      `default=${peerUrl}`,
-    ],
-  ])
+  const etcd = {
+    'data-dir': machine.makeFolder('etcd/data'),
+    'listen-client-urls': etcdUrl,
+    'advertise-client-urls': etcdUrl,
+    'listen-peer-urls': peerUrl,
+    'initial-advertise-peer-urls': peerUrl,
+    'initial-cluster': `default=${peerUrl}`,
+  }
+  machine.start(
+    'etcd',
+    'etcd',
+    Object.entries(etcd).map(([name, value]) => `--${name}=${value}`),
+  )
 
   const members: Member[] = []
-  let isSynchronous = REPLICATION.synchronous_mode
+  let isSynchronous = true
   for (const name of ['ada', 'bea', 'cat'])
     members.push({
       name,
@@ -106,7 +113,6 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
 
   const patroni: Patroni = {
     members,
-    leader,
     whole: () =>
       until(
         'one leader and two followers',
@@ -162,26 +168,14 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
       killAll(member.folder)
       start(member)
     },
-    async replicate(how) {
-      isSynchronous = how === 'synchronously'
-      const synchronous_mode_strict = isSynchronous
-      await tell(await leader(), 'PATCH', '/config', { synchronous_mode: isSynchronous, synchronous_mode_strict })
+    async replicateAsynchronously() {
+      isSynchronous = false
+      await tell(await leader(), 'PATCH', '/config', replication(isSynchronous))
       await patroni.whole()
     },
   }
   await patroni.whole()
   return patroni
-}
-
-/** @returns what is missing here, by the names of Debian's packages */
-export function missingPackages(): string[] {
-  const isInstalled = (program: string) =>
-    ['/usr/sbin', ...(process.env.PATH ?? '').split(':')].some((folder) => existsSync(join(folder, program)))
-  const needed = { patroni: 'patroni', etcd: 'etcd-server', haproxy: 'haproxy' }
-  const missing = Object.entries(needed)
-    .filter(([program]) => !isInstalled(program))
-    .map(([, name]) => name)
-  return findPostgres() ? missing : ['postgresql', ...missing]
 }
 
 /** Where all programs of PostgreSQL are, and not only links to some. */
@@ -202,7 +196,7 @@ function configurationOf({ name, port, restUrl, folder }: Member, etcdHost: stri
         loop_wait: 4,
         retry_timeout: 8,
         maximum_lag_on_failover: 1024 ** 3,
-        ...REPLICATION,
+        ...replication(true),
         postgresql: { use_pg_rewind: true, parameters: { max_connections: 100 } },
       },
       initdb: [{ encoding: 'UTF8' }, { locale: 'C' }],

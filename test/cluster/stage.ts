@@ -1,4 +1,7 @@
 /** All of it together: the servers, HAProxy in front of them, and the nodes behind that. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { findPostgres } from '../support/cluster.ts'
 import { runSql } from '../support/server.ts'
 import { type HaProxy, startHaProxy } from './haproxy.ts'
 import type { Machine } from './machine.ts'
@@ -33,4 +36,15 @@ export async function openStage(machine: Machine): Promise<Stage> {
   await createDatabase()
   const nodes = await startNodes(machine, databaseUrl)
   return { machine, patroni, proxy, nodes, databaseUrl, adminUrl, createDatabase }
+}
+
+/** @returns what is missing here, by the names of Debian's packages */
+export function missingPackages(): string[] {
+  const isInstalled = (program: string) =>
+    ['/usr/sbin', ...(process.env.PATH ?? '').split(':')].some((folder) => existsSync(join(folder, program)))
+  const needed = { patroni: 'patroni', etcd: 'etcd-server', haproxy: 'haproxy' }
+  const missing = Object.entries(needed)
+    .filter(([program]) => !isInstalled(program))
+    .map(([, name]) => name)
+  return findPostgres() ? missing : ['postgresql', ...missing]
 }

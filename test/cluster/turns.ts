@@ -14,8 +14,8 @@ import { decodeJson } from '../support/jose_by_hand.ts'
 import { until } from '../support/wait.ts'
 import { NOTHING } from './losses.ts'
 import { type Machine, openMachine } from './machine.ts'
-import { missingPackages, postgresFolder } from './patroni.ts'
-import { openStage, type Stage } from './stage.ts'
+import { postgresFolder } from './patroni.ts'
+import { missingPackages, openStage, type Stage } from './stage.ts'
 import { type Outcome, type Trial, tryTurn } from './trial.ts'
 
 const isShort = process.argv.includes('--short')
@@ -145,7 +145,7 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
   })
 
   turn('loses its leader two seconds ahead of the others', { isSetBack: true }, async ({ patroni, seen }) => {
-    await patroni.replicate('asynchronously')
+    await patroni.replicateAsynchronously()
     await seen()
     await patroni.stallReplication()
     await pause(2000)
