@@ -1,6 +1,6 @@
 /**
- * Clients as they should be: they register, log in, look, refresh and log out, repeat what was not answered until it is,
- * each refresh with its key, and remember every answer they got.
+ * Clients as they should be: they register, log in, look, refresh and log out, repeat what was not answered until it
+ * is, each refresh with its key, and remember every answer they got.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Answer, me, newCredentials, newIdempotencyKey, refresh, sessionIdOf } from '../support/server.ts'

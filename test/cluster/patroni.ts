@@ -35,8 +35,8 @@ export interface Patroni {
   /** Waits until another member than this one leads. */
   successorOf(leader: Member): Promise<void>
   /**
-   * Starts it again. One that was cut off is reset first, as a watchdog does: woken instead, Patroni 3.0.2 takes the lead
-   * back from the successor (patroni/patroni#2689), and what that one has answered is lost.
+   * Starts it again. One that was cut off is reset first, as a watchdog does: woken instead, Patroni 3.0.2 takes the
+   * lead back from the successor (patroni/patroni#2689), and what that one has answered is lost.
    */
   bringBack(member: Member): void
   /** From now on the leader waits for no follower. */

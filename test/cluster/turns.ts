@@ -1,7 +1,6 @@
 /**
- * A PostgreSQL cluster that fails in every way there is, under three nodes and clients that remember what they were told:
- * `npm run test:cluster`, or with `-- --short` a part of it in three minutes. Needs Debian's packages patroni, etcd-server,
- * haproxy and postgresql.
+ * A PostgreSQL cluster that fails in every way that it is known to, under three nodes, and clients that remember what
+ * they were told: `npm run test:cluster`, or with `-- --short` a part of it in less than three minutes. Linux alone.
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
