@@ -139,14 +139,22 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   async function closeLost(): Promise<void> {
     const isLong = (sinceMs: number) => performance.now() - sinceMs > SILENCE_MS
     const clients = [...underWay].filter(([, sinceMs]) => isLong(sinceMs)).map(([client]) => client)
-    if (clients.length === 0 || !isLong(answeredAtMs)) return
+    if (clients.length === 0) return
+    const answers = isLong(answeredAtMs)
+      ? [askAnew()]
+      : [reservedTurns, otherTurns].map((turns) => ask(turns, BACKENDS, []))
+    const { rows } = await Promise.any(answers)
+    const known = rows.map((row) => (row as { backend: string }).backend)
+    for (const client of clients) if (!known.includes(backends.get(client) as string)) void client.end()
+  }
+
+  /** Where all that we have may be lost. */
+  async function askAnew(): Promise<Rows> {
     const probe = new Client({ connectionTimeoutMillis: SILENCE_MS, query_timeout: SILENCE_MS })
     probe.on('error', () => {})
     try {
       await probe.connect()
-      const { rows } = await probe.query(BACKENDS)
-      const known = rows.map(({ backend }) => backend)
-      for (const client of clients) if (!known.includes(backends.get(client))) void client.end()
+      return await probe.query(BACKENDS)
     } finally {
       await probe.end()
     }

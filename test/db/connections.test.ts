@@ -135,6 +135,27 @@ suite('PostgreSQL', needsPostgres, async () => {
     assert.ok((await backends(env)) <= 4)
   })
 
+  test('whose connections vanish while refreshes go on over new ones is asked by looks, too, over new ones', async () => {
+    const env = await onCluster({ DATABASE_POOL_SIZE: '8' })
+    const { url, loseConnections } = await startProxy(env.DATABASE_URL as string)
+    const server = await startServer({ ...env, DATABASE_URL: url })
+    const key = newIdempotencyKey()
+    let { access_token, refresh_token } = await logInSomebody(server)
+    const isSeen = async () => (await me(server, access_token)).status === 200
+    async function isRefreshed(): Promise<boolean> {
+      const { status, body } = await refresh(server, refresh_token, key)
+      if (status === 200) ({ access_token, refresh_token } = body)
+      return status === 200
+    }
+    await until('a connection for each look to lose', async () => {
+      await Promise.all([isSeen(), isRefreshed()])
+      return (await backends(env)) >= 2
+    })
+    loseConnections()
+    for (let look = 1; look <= 2; look++) assert.equal(await isSeen(), false)
+    await until('a look that is answered among refreshes that are', async () => (await isRefreshed()) && isSeen())
+  })
+
   test('that grants a role four connections is asked over four of them, without a refusal', async () => {
     await admin('create role frugal login superuser connection limit 4')
     const env = await onCluster({ DATABASE_POOL_SIZE: '10' }, undefined, 'frugal')
