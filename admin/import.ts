@@ -83,8 +83,11 @@ export async function importUsers(
 function readUser(text: string): Complete | string {
   const fields = readObject(text)
   if (!fields) return 'the line is no JSON object'
-  const { password_hash, id = randomUUID(), created_at = new Date().toISOString() } = fields
-  const { email_verified = false, disabled = false } = fields
+  const { password_hash } = fields
+  const id = fields.id ?? randomUUID() // what another system does not know, it often writes as null
+  const created_at = fields.created_at ?? new Date().toISOString()
+  const email_verified = fields.email_verified ?? false
+  const disabled = fields.disabled ?? false
   const stranger = Object.keys(fields).find((name) => !FIELDS.includes(name))
   if (stranger !== undefined) return `there is no field ${JSON.stringify(stranger)}, only ${FIELDS.join(', ')}`
   if (typeof fields.email !== 'string') return 'email must be a text'

@@ -68,7 +68,10 @@ suite('cerrojo users import', () => {
     const takenRule = 'the email or the id is taken, by a user or by an earlier line'
     const timeRule = 'created_at must be a time of the past like 2024-05-01T12:00:00Z'
     const cases: [object | string, string | undefined][] = [
-      [{ email: 'first@example.com', password_hash: HASH }, undefined],
+      [
+        { email: 'first@example.com', password_hash: HASH, email_verified: null, id: null, created_at: null },
+        undefined,
+      ],
       ['{"email": "cut@example.com", "password_ha', 'the line is no JSON object'],
       ['[1]', 'the line is no JSON object'],
       ['null', 'the line is no JSON object'],
@@ -82,7 +85,7 @@ suite('cerrojo users import', () => {
       [user({ password_hash: '$argon2id$v=19$m=65536' }), hashRule],
       [user({ id: '7' }), 'id must be a UUID'],
       [user({ email_verified: 'yes' }), 'email_verified must be true or false'],
-      [user({ disabled: null }), 'disabled must be true or false'],
+      [user({ disabled: 'no' }), 'disabled must be true or false'],
       [user({ created_at: 'yesterday' }), timeRule],
       [user({ created_at: '2024-05-01T12:00:00' }), timeRule],
       [user({ created_at: '2999-01-01T00:00:00Z' }), timeRule],
