@@ -119,6 +119,7 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   function transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
     return otherTurns(async () => {
       const client = await connect(() => false)
+      underWay.set(client, performance.now())
       let isCommitted = false
       try {
         await client.query('begin')
@@ -127,6 +128,7 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
         isCommitted = true
         return result
       } finally {
+        underWay.delete(client)
         client.release(!isCommitted)
       }
     })

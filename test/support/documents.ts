@@ -48,8 +48,10 @@ function brokenPaths(folder: string, document: string): string[] {
     /^\.?[\w-][\w./-]*\/[\w./-]*$|^[\w.-]+\.(ts|cjs|md)$/.test(code),
   )
   const inTrees = blocksOf(document, 'text').flatMap((block) => block.match(/\b[\w/]+\.ts\b/g) ?? [])
+  const { name, exports = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  const imported = Object.keys(exports).map((entry) => join(name, entry))
   return [...inCode, ...inTrees]
-    .filter((path) => !MADE.test(path))
+    .filter((path) => !MADE.test(path) && !imported.includes(path))
     .filter((path) => !['', 'src', 'scripts'].some((room) => existsSync(join(folder, room, path))))
 }
 
