@@ -1,7 +1,5 @@
 /** Those who want to be told. */
 
-export type Listeners<Event> = ReturnType<typeof createListeners<Event>>
-
 export function createListeners<Event>() {
   const listeners = new Set<(event: Event) => void>()
   return {
