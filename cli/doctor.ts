@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, findStrangeVariables, StartError } from '../src/config.ts'
+import { reasonOf } from '../src/db/postgres.ts'
 import { command, type Values } from './command.ts'
 import { type Finding, judge } from './doctor/check.ts'
 import { openUnchanged, readTableFacts, SERVER_CHECKS, TABLE_CHECKS } from './doctor/database.ts'
@@ -53,10 +54,14 @@ async function checkDatabase(config: Config, nodes: number, isQuick: boolean): P
 }
 
 /** A server may have the embedded database open, and is in order then. */
-function unopened({ databaseUrl }: Config, { message, code = '' }: NodeJS.ErrnoException): Finding {
-  if (!databaseUrl) return unreadable(message, 'stop that process to have them read')
-  const found = message || code // that of several addresses tried is an error without a message
-  return { level: 'broken', about: 'database', found, advice: 'check DATABASE_URL, and that PostgreSQL runs' }
+function unopened({ databaseUrl }: Config, error: Error): Finding {
+  if (!databaseUrl) return unreadable(error.message, 'stop that process to have them read')
+  return {
+    level: 'broken',
+    about: 'database',
+    found: reasonOf(error),
+    advice: 'check DATABASE_URL, and that PostgreSQL runs',
+  }
 }
 
 export const doctorCommand = command(

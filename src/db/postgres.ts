@@ -230,9 +230,10 @@ async function setUp(client: pg.ClientBase): Promise<string> {
   return backend
 }
 
-function reasonOf(error: unknown): string {
+/** Why it cannot be used, for an operator. */
+export function reasonOf(error: unknown): string {
   const code = codeOf(error)
-  if (!UNKNOWN_SIGNER.test(code)) return (error as Error).message
+  if (!UNKNOWN_SIGNER.test(code)) return (error as Error).message || code // of several addresses none answered
   return `its certificate is of no authority that is trusted here (${code}); give that authority's file as sslrootcert`
 }
 
