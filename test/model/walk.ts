@@ -46,7 +46,10 @@ export async function openWalks() {
     async function ask(node: number, token: number, key: string, changes: Partial<Database>) {
       let event: string | undefined
       const client: Client = {
-        ...{ ip: '127.0.0.1', network: '127.0.0.1', wideNetwork: '127.0.0.1', userAgent: undefined },
+        ip: '127.0.0.1',
+        network: '127.0.0.1',
+        wideNetwork: '127.0.0.1',
+        userAgent: undefined,
         isGone: () => false,
         tell: (name, { reason } = {}) => {
           event = [name, reason].filter(Boolean).join(' ')
@@ -65,7 +68,6 @@ export async function openWalks() {
       tokens[number] = token as string
     }
 
-    /** The hour of grace is over. */
     const letTimePass = () =>
       runSql(server.env, `update refresh_tokens set issued_at = issued_at - interval '2 hours' where id = $1`, [
         sessionIdOf(refresh_token),
@@ -133,11 +135,15 @@ export async function openWalks() {
       },
     }
 
-    for (const line of lines) {
+    for (const [index, line] of lines.entries()) {
       const [form, step] = Object.entries(steps).find(([form]) => new RegExp(`^${form}$`).test(line)) ?? []
       if (!form || !step) throw new Error(`the model printed what no step is for: ${line}`)
       const [, ...values] = new RegExp(`^${form}$`).exec(line) as RegExpExecArray
-      await step(...values)
+      try {
+        await step(...values)
+      } catch (cause) {
+        throw new Error(`the module left the model at the last of:\n${lines.slice(0, index + 1).join('\n')}`, { cause })
+      }
     }
     return standings
   }
