@@ -109,7 +109,6 @@ export function findPresentedSession(
   config: Config,
   presented: RefreshToken,
   attemptHash: Buffer | null,
-  wasUnanswered: boolean,
 ) {
   return db.row<PresentedSession>`
     select refresh_tokens.id, user_id, token_hash, rotation_salt,
@@ -122,7 +121,7 @@ export function findPresentedSession(
                 when attempt_hash = ${attemptHash} then 'repeated_by_key'
                 when issued_at > now() - make_interval(secs => ${config.refreshGraceSeconds}::int)
                      and issued_at <= now() then 'repeated_in_grace'
-                when ${attemptHash}::bytea is null and ${wasUnanswered} then 'repeated_in_grace'
+                when ${attemptHash}::bytea is null then 'replaced'
                 else 'reused' end as standing
       from refresh_tokens
       join users on users.id = user_id

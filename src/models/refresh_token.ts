@@ -30,9 +30,9 @@ export interface RotatedSession extends Session {
 /** A session found by any of its tokens. */
 export interface PresentedSession extends Session {
   /** Of the session, or of the presented token in it: `repeated_by_key` is the token just replaced, shown with the
-   * idempotency key of that rotation, `repeated_in_grace` the same soon enough, or after a 503; `reused` is every other
-   * that is not live. */
-  standing: 'revoked' | 'expired' | 'live' | 'repeated_by_key' | 'repeated_in_grace' | 'reused'
+   * idempotency key of that rotation, `repeated_in_grace` the same soon enough, `replaced` the same without a key;
+   * `reused` is every other that is not live. */
+  standing: 'revoked' | 'expired' | 'live' | 'repeated_by_key' | 'repeated_in_grace' | 'replaced' | 'reused'
   /** SHA-256 of the live token, and the 32 bytes that it was derived with. */
   token_hash: Buffer
   rotation_salt: Buffer

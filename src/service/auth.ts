@@ -106,31 +106,27 @@ export async function refresh(
         return issueTokens(context, session, successor)
       }
     } catch (error) {
-      unanswered.add(presented) // the statement may take effect all the same
+      if (!attemptHash) unanswered.add(successor.hash) // the statement may take effect all the same
       throw error
     }
   }
 
-  const wasUnanswered = unanswered.has(presented)
-  const session = await db.findPresentedSession(database, config, presented, attemptHash, wasUnanswered)
+  const session = await db.findPresentedSession(database, config, presented, attemptHash)
   if (!session) throw new AuthError('AUTH_REFRESH_NOT_FOUND')
   const who = { user_id: session.user_id, session_id: session.id }
-  switch (session.standing) {
-    case 'expired':
-      throw new AuthError('AUTH_TOKEN_EXPIRED')
-    case 'live':
-      throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
-    case 'repeated_by_key':
-    case 'repeated_in_grace': {
-      const { token_hash, rotation_salt } = session
-      const successor = refreshTokens.deriveAgain(presented, rotation_salt, Buffer.from(token_hash), macKeys)
-      if (!successor) break // the keys were reset since, so nobody can repeat it
-      client.tell('token.refresh.repeated', { ...who, reason: session.standing.replace(/.*_/, '') })
-      return issueTokens(context, session, successor)
-    }
-    case 'reused':
-      await db.revokeSession(database, session.id)
-      client.tell('token.refresh.reuse_detected', who)
+  const { standing, rotation_salt } = session
+  const liveHash = Buffer.from(session.token_hash)
+  if (standing === 'expired') throw new AuthError('AUTH_TOKEN_EXPIRED')
+  if (standing === 'live') throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
+  if (standing.startsWith('repeated') || (standing === 'replaced' && unanswered.has(liveHash))) {
+    const successor = refreshTokens.deriveAgain(presented, rotation_salt, liveHash, macKeys)
+    if (!successor) throw new AuthError('AUTH_TOKEN_REVOKED') // the keys were reset since, so nobody can repeat it
+    client.tell('token.refresh.repeated', { ...who, reason: standing === 'repeated_by_key' ? 'key' : 'grace' })
+    return issueTokens(context, session, successor)
+  }
+  if (standing !== 'revoked') {
+    await db.revokeSession(database, session.id)
+    client.tell('token.refresh.reuse_detected', who)
   }
   throw new AuthError('AUTH_TOKEN_REVOKED')
 }

@@ -62,12 +62,12 @@ export function deriveAgain(token: RefreshToken, salt: Buffer, liveHash: Buffer,
   return candidates.find(({ hash }) => hash.equals(liveHash))
 }
 
-/** Tokens whose rotation was answered 503, so that nobody got their successor; each by its hash, for a minute. */
+/** Successors that nobody got, as their rotation was answered 503; by the SHA-256 of each, for a minute. */
 export function createUnanswered() {
   const hashes = new LRUCache<string, true>({ max: 10_000, ttl: 60_000 })
   return {
-    add: ({ hash }: RefreshToken) => void hashes.set(hash.toString('base64url'), true),
-    has: ({ hash }: RefreshToken) => hashes.has(hash.toString('base64url')),
+    add: (hash: Buffer) => void hashes.set(hash.toString('base64url'), true),
+    has: (hash: Buffer) => hashes.has(hash.toString('base64url')),
   }
 }
 
