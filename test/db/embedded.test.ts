@@ -44,6 +44,7 @@ suite('the embedded database', async () => {
     const told: string[] = []
     const log = { info() {}, warn: () => told.push('back'), error: () => told.push('away') }
     const database = await openDatabase(loadConfig({ AUTH_DATA_DIR: join(disk, 'data') }), log)
+    after(() => database.close())
     await database.query({ text: 'create table counters (id int primary key, count int, weight text)', values: [] })
     await database.query({ text: `insert into counters select id, 0, '' from generate_series(0, 99) id`, values: [] })
     const { bavail, bsize } = statfsSync(disk)
@@ -83,7 +84,7 @@ suite('the embedded database', async () => {
       counts,
       'what was answered is there, no more, no less',
     )
+    await until('the log to say so', async () => (await database.rows`select`) && told.at(-1) === 'back')
     assert.deepEqual(told.slice(-2), ['away', 'back'])
-    await database.close()
   })
 })
