@@ -58,12 +58,14 @@ export interface Admin {
 /**
  * Opens the database that the environment, and the file .env, name, and waits for its answers as long as they take.
  * Close it when you are done.
+ * @param log told when a database that is away is waited for
  * @throws {StartError} when the database cannot be used; the embedded one serves one process at a time
  */
 export async function openAdmin(
   config: Config = loadConfig(loadEnvironment()),
+  log: Log = SILENT,
 ): Promise<Admin & { close(): Promise<void> }> {
-  const database = await openDatabase(config, SILENT, 0)
+  const database = await openDatabase(config, log, 0)
   return { ...createAdmin(config, database), close: () => database.close() }
 }
 

@@ -37,7 +37,9 @@ function keyOf(who: Who): { id: string | null; email: string | null } {
   return { id: who.id, email: null }
 }
 
-export function findUsers(db: Database, part: string, most: number) {
+export async function findUsers(db: Database, part: string, most: number) {
+  if (part.includes('\0') || !Number.isSafeInteger(most) || most < 0)
+    throw new AuthError('AUTH_BAD_REQUEST', { message: 'find takes a text without NUL, and a whole number from 0' })
   return db.rows<StoredUser>`
     select id, email, email_verified, disabled_at, created_at, updated_at
       from users
@@ -157,6 +159,6 @@ export function deleteUser(db: Database, who: Who): Promise<ChangedUser | undefi
 
 async function hashNewPassword({ bcryptRounds }: Config, passwordAsTyped: string, email: string): Promise<string> {
   const password = normalizePassword(passwordAsTyped)
-  await checkPasswordPolicy(password, email)
+  await checkPasswordPolicy({ password, email })
   return bcrypt.hash(password, bcryptRounds)
 }

@@ -8,18 +8,20 @@ import { type Command, command } from './command.ts'
 
 /** A command tells what it did, and what went wrong, by itself. */
 export const SILENT: Log = { info() {}, warn() {}, error() {} }
+/** That it waits for a database, whoever sits there wants to know. */
+export const WAITING: Log = { ...SILENT, warn: (line) => typeof line === 'string' && console.error(`cerrojo: ${line}`) }
 
 const DAY_SECONDS = 24 * 60 * 60
 
 async function migrate(config: Config): Promise<void> {
-  const database = await openDatabase(config, SILENT)
+  const database = await openDatabase(config, WAITING)
   await database.close()
   console.log('the schema is up to date')
 }
 
 async function purge(config: Config, { days = defaultDays(config) }: { days?: string }): Promise<void> {
   if (!/^\d{1,5}(\.\d+)?$/.test(days)) throw new StartError(`--days must be a number up to 99999, but is "${days}"`)
-  const database = await openDatabase(config, SILENT, 0)
+  const database = await openDatabase(config, WAITING, 0)
   const deleted = await purgeEndedSessions(database, Number(days) * DAY_SECONDS)
   await purgeCounters(database)
   await database.close()

@@ -21,7 +21,7 @@ import { ALGORITHMS, sealKey } from '../src/keys/sealing.ts'
 import { readSecrets } from '../src/keys/secret.ts'
 import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
 import { type Command, command, type Values } from './command.ts'
-import { SILENT } from './database.ts'
+import { SILENT, WAITING } from './database.ts'
 
 const ROTATE_OPTIONS = {
   use: { type: 'string', value: '<use>', about: 'only sig, enc, enc_front or mac (which rotates in no other way)' },
@@ -42,7 +42,7 @@ const EXPORT_OPTIONS = {
 type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
 
 async function withDatabase<Result>(config: Config, work: (database: Database) => Promise<Result>): Promise<Result> {
-  const database = await openDatabase(config, SILENT)
+  const database = await openDatabase(config, WAITING)
   try {
     return await work(database)
   } finally {

@@ -9,6 +9,7 @@ import {
 } from '../admin/index.ts'
 import { type Config, StartError } from '../src/config.ts'
 import { type Command, command, type Values } from './command.ts'
+import { WAITING } from './database.ts'
 import { printTable, timeOf } from './keys.ts'
 import { confirm, linesOf, readNewPassword } from './terminal.ts'
 
@@ -23,7 +24,7 @@ const MOST_FOUND = 100
 const PROGRESS_INTERVAL_MS = 1000
 
 export async function withAdmin<Result>(config: Config, work: (admin: Admin) => Promise<Result>): Promise<Result> {
-  const admin = await openAdmin(config)
+  const admin = await openAdmin(config, WAITING)
   try {
     return await work(admin)
   } finally {

@@ -12,6 +12,7 @@ import { startDailyPurge } from './db/purge.ts'
 import { createPasswords } from './hashing/passwords.ts'
 import { createProxyTrust, requestIdOf } from './http/client.ts'
 import { answerError } from './http/errors.ts'
+import { tellHeld } from './http/events.ts'
 import { registerGuard } from './http/guard.ts'
 import { createHttpServer, STOP_TIMEOUT_MS } from './http/server.ts'
 import { createVerifiedTokens } from './jose/verified_tokens.ts'
@@ -61,6 +62,7 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   httpServer.registerStop(app, config.shutdownDelaySeconds)
   const stopPurge = startDailyPurge(config, database, app.log)
   app.addHook('onClose', async () => {
+    tellHeld(app)
     await stopPurge()
     await keys.close()
     await database.close()

@@ -46,7 +46,7 @@ export const SETTINGS = {
   sessionMaxSeconds: seconds('AUTH_SESSION_MAX_SEC', [1, MOST], 7_776_000, 'that a session lives in all (90 days)'),
   refreshGraceSeconds: seconds('AUTH_REFRESH_GRACE_SEC', [0, MOST], 0, 'of grace for a token just replaced; 0: none'),
   clockSkewSeconds: seconds('AUTH_CLOCK_SKEW_SEC', [0, MOST], 60, 'by which clocks may differ'),
-  jwksCacheTtlSeconds: seconds('AUTH_JWKS_CACHE_TTL_SEC', [1, MOST], 600, 'that published keys may be cached'),
+  jwksCacheTtlSeconds: seconds('AUTH_JWKS_CACHE_TTL_SEC', [1, DAY_SECONDS], 600, 'that published keys may be cached'),
 
   refreshTransport: oneOf('AUTH_REFRESH_TRANSPORT', ['body', 'cookie'], 'how refresh tokens travel'),
   cookieName: matching('AUTH_COOKIE_NAME', COOKIE_NAME, 'a token of RFC 9110', 'refresh_token', 'name of the cookie'),
@@ -155,7 +155,8 @@ function limit(name: string, unit: string, fallback: number, about: string) {
 function days(name: string, fallback: number, about: string) {
   const parse = (text: string) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) * DAY_SECONDS : text)
   const more = { parse, defaultInWords: String(fallback) }
-  return setting<number>(name, fallback * DAY_SECONDS, Type.Number(), 'a number of days', `days ${about}`, more)
+  const schema = Type.Number({ maximum: MOST })
+  return setting<number>(name, fallback * DAY_SECONDS, schema, 'a number of days up to 24855', `days ${about}`, more)
 }
 
 function flag(name: string, fallback: boolean, about: string) {

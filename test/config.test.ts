@@ -48,7 +48,7 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   AUTH_COOKIE_SECURE: { other: 'false', refused: ['no', '0', 'False'] },
   AUTH_COOKIE_SAMESITE: { other: 'Lax', refused: ['strict', 'Loose'] },
   AUTH_CLOCK_SKEW_SEC: { other: '0', refused: ['-60', '1m'] },
-  AUTH_JWKS_CACHE_TTL_SEC: { other: '1', refused: ['0', 'never'] },
+  AUTH_JWKS_CACHE_TTL_SEC: { other: '1', refused: ['0', 'never', '86401'] },
   AUTH_BCRYPT_ROUNDS: { other: '4', refused: ['3', '17', 'twelve'] },
   AUTH_HASH_CONCURRENCY: { other: '999', refused: ['0', 'all'] },
   AUTH_HASH_QUEUE: { other: '0', refused: ['-1', 'long'] },
@@ -59,7 +59,7 @@ const VALUES: Record<string, { other: string; refused: string[] }> = {
   AUTH_RATE_LIMIT_REGISTER: { other: '0', refused: ['-1', 'ten'] },
   AUTH_RATE_LIMIT_REFRESH: { other: '0', refused: ['-1', '1 000'] },
   AUTH_RATE_LIMIT_FAILURES: { other: '0', refused: ['-1', 'off'] },
-  AUTH_PURGE_AFTER_DAYS: { other: '0', refused: ['-1', 'never'] },
+  AUTH_PURGE_AFTER_DAYS: { other: '0', refused: ['-1', 'never', '9999999'] },
   SHUTDOWN_DELAY_SEC: { other: '5', refused: ['-1', '5s'] },
   AUTH_TRUST_PROXY: {
     other: '10.0.0.0/8, ::1',

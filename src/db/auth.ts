@@ -1,4 +1,4 @@
-/** Every statement of the module, one function each. Times are judged by the database's clock alone. */
+/** The statements on users and sessions, one function each. Times are judged by the database's clock alone. */
 import type { Config } from '../config.ts'
 import type { PresentedSession, RefreshToken, RotatedSession, Session } from '../models/refresh_token.ts'
 import type { Client } from '../models/types.ts'
@@ -69,7 +69,8 @@ export async function hasSessionFrom(db: Database, email: string, ip: string): P
 /**
  * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row
  * for each of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that
- * the database lost a rotation, and counts as the live one.
+ * the database lost a rotation, and counts as the live one; of several in one batch the highest, as PostgreSQL would take
+ * any.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(

@@ -47,7 +47,7 @@ export function clientOf(request: FastifyRequest): Client {
     wideNetwork: networkOf(address, 48),
     userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_MAX_CHARACTERS),
     isGone: () => request.socket.destroyed,
-    tell: (event, details) => tell(request, event, details, client),
+    tell: (event, details) => tell(request, event, client, details),
   }
   return client
 }

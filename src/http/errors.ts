@@ -1,7 +1,7 @@
 /** Every refusal on its way out: one shape, whoever refused. */
 import { randomUUID } from 'node:crypto'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { AuthError, type AuthErrorCode, type Client, ERRORS } from '../models/types.ts'
+import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
 import { clientOf } from './client.ts'
 import { logOf } from './events.ts'
 import { headersFor } from './headers.ts'
@@ -29,7 +29,10 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   const { retryAfterSeconds, limit } = error instanceof AuthError ? error : {}
   if (code === 'AUTH_INTERNAL') logOf(request).error(error, code)
   if (code === 'AUTH_UNAVAILABLE') logOf(request).debug(error, code) // by those who meet it; the outage is one event
-  if (code === 'AUTH_RATE_LIMIT') tellOfLimit(clientOf(request), limit)
+  if (code === 'AUTH_RATE_LIMIT') {
+    const client = clientOf(request)
+    client.tell('auth.limited', { limit, network: client.network })
+  }
   if (retryAfterSeconds) reply.header('retry-after', retryAfterSeconds)
   if (!request.raw.complete) keepOpen(reply)
   return reply.code(status).headers(headersFor(request.id)).send({ error: { code, message } })
@@ -40,10 +43,6 @@ function keepOpen(reply: FastifyReply): void {
   const asked = reply.raw.getHeader('connection')
   reply.removeHeader('connection')
   if (asked) reply.raw.setHeader('connection', asked)
-}
-
-function tellOfLimit(client: Client, limit: string | undefined): void {
-  client.tell('auth.limited', { limit, network: client.network })
 }
 
 /** A whole answer, as bytes on the wire, to what cannot be read as a request. */

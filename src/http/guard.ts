@@ -12,7 +12,6 @@ const METHODS = ['GET', 'HEAD', 'POST'] as const
 /** `uri-host [":" port]` (RFC 9110, section 7.2). */
 const HOST_FORM = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(:\d*)?$/i
 const DAY_SECONDS = 24 * 60 * 60
-const NOT_JSON = '{'
 
 export async function registerGuard(app: FastifyInstance, config: Config): Promise<void> {
   app.setErrorHandler(answerError)
@@ -29,6 +28,7 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
       exposedHeaders: ['Retry-After', 'Date', 'Age', 'ETag'],
       maxAge: DAY_SECONDS,
       preflightContinue: true, // to where it is known whether there is such a path
+      strictPreflight: false, // it would answer in a shape of its own
     })
   await app.register(cookie, { hook: false })
   app.addHook('onRequest', refuseStray)
@@ -60,7 +60,11 @@ function takeJsonAlone(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('remove', 'remove')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) =>
-    body.length === 0 ? done(null, null) : parseJson(request, isUtf8(body) ? body.toString() : NOT_JSON, done),
+    body.length === 0
+      ? done(null, null)
+      : isUtf8(body)
+        ? parseJson(request, body.toString(), done)
+        : done(new errorCodes.FST_ERR_CTP_INVALID_JSON_BODY()),
   )
   // A body of no bytes is none, whatever it says to be; libraries say all sorts of things of it.
   app.addHook('onRequest', (request, _reply, done) => {

@@ -1,4 +1,5 @@
 /** Access tokens verified a short while ago, so that one shown again costs no cryptography. */
+import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
 import { type VerifiedToken, verifyAccessToken } from '../utils/crypto.ts'
 import type { KeyStore } from '../utils/jwks.ts'
@@ -6,9 +7,9 @@ import { sha256 } from '../utils/tokens.ts'
 
 export type VerifiedTokens = ReturnType<typeof createVerifiedTokens>
 
-/** @param maxTokens beyond so many the one remembered first is forgotten */
+/** @param maxTokens beyond so many the one shown longest ago is forgotten */
 export function createVerifiedTokens(keys: KeyStore, config: Config, maxTokens = 10_000) {
-  const verified = new Map<string, VerifiedToken>()
+  const verified = new LRUCache<string, VerifiedToken>({ max: maxTokens })
 
   /** What may have changed since: the time, and the keys. Whether its session is revoked, only the database knows. */
   async function isStillGood({ exp, signingKid, encryptionKid }: VerifiedToken): Promise<boolean> {
@@ -25,7 +26,6 @@ export function createVerifiedTokens(keys: KeyStore, config: Config, maxTokens =
       if (known && (await isStillGood(known))) return known
 
       const fresh = await verifyAccessToken(keys, config, token)
-      if (verified.size >= maxTokens) verified.delete(verified.keys().next().value as string)
       verified.set(digest, fresh)
       return fresh
     },

@@ -72,9 +72,10 @@ export function createRateLimits(config: Config, database: Database) {
     if (stranger.points > 1) throw refusal('account', stranger.windowEndsMs)
   }
 
+  /** What a database that is away keeps does no harm, and must not cost an answer. */
   async function giveBack(counts: Count[]): Promise<void> {
     const current = counts.filter(({ windowEndsMs }) => Date.now() < windowEndsMs) // a next window has not counted it
-    await Promise.all(current.map(({ limiter, key }) => limiter.reward(key)))
+    await Promise.allSettled(current.map(({ limiter, key }) => limiter.reward(key)))
   }
 
   /** Counts a wrong password, or an encrypted payload that was decrypted in vain.
@@ -82,12 +83,9 @@ export function createRateLimits(config: Config, database: Database) {
   async function countFailure({ network, wideNetwork }: Client): Promise<void> {
     const limit = config.rateLimitFailures
     if (limit === 0) return
-    // To an IPv4 address, which is both, the lower one applies.
-    const limits = new Map([
-      [wideNetwork, FACTOR * limit],
-      [network, limit],
-    ])
-    for (const [name, most] of limits) {
+    const ofNetwork = [network, limit] as const
+    const ofWideNetwork = [wideNetwork, FACTOR * limit] as const
+    for (const [name, most] of network === wideNetwork ? [ofNetwork] : [ofWideNetwork, ofNetwork]) {
       const failure = await count(failures, name)
       const blockedSeconds = Math.max(1, (failure.windowEndsMs - Date.now()) / 1000) // to the library, 0 means for ever
       if (failure.points >= most) await blockedNetworks.block(name, blockedSeconds)
@@ -104,15 +102,15 @@ export function createRateLimits(config: Config, database: Database) {
      */
     async countAttempt<Result>(email: string, client: Client, attempt: () => Promise<Result>): Promise<Result> {
       const counts: Count[] = []
-      let isWrong = false
       try {
         await admit(email, client, counts)
-        return await attempt()
+        const result = await attempt()
+        await giveBack(counts)
+        return result
       } catch (error) {
-        isWrong = error instanceof AuthError && error.code === 'AUTH_INVALID_CREDENTIALS'
-        throw error
-      } finally {
+        const isWrong = error instanceof AuthError && error.code === 'AUTH_INVALID_CREDENTIALS'
         await (isWrong ? countFailure(client) : giveBack(counts))
+        throw error
       }
     },
 

@@ -27,8 +27,7 @@ export interface AuthContext {
 export async function register(context: AuthContext, body: CredentialsBody, client: Client): Promise<PublicUser> {
   const { database, limits, passwords } = context
   passwords.refuseWhenFull(client)
-  const { email, password, jti } = await readCredentials(context, body, client)
-  await checkPasswordPolicy(password, email)
+  const { email, password, jti } = await readCredentials(context, body, client, checkPasswordPolicy)
   await limits.countRegistration(client)
   await refuseReplay(context, jti, client)
   const user = await db.insertUser(database, email, await passwords.hash(client, password))
@@ -97,17 +96,16 @@ export async function refresh(
   if (!rotationRefusal) {
     const salt = refreshTokens.rotationSalt(presented, macKeys, idempotencyKey)
     const successor = refreshTokens.deriveSuccessor(presented, salt, macKeys)
-    try {
-      const session = await db.rotateToken(database, config, presented, attemptHash, successor, salt)
-      if (session) {
-        await limits.countRotation(session.id)
-        const event = session.was_ahead ? 'token.refresh.ahead' : 'token.refresh.success'
-        client.tell(event, { user_id: session.user_id, session_id: session.id })
-        return issueTokens(context, session, successor)
-      }
-    } catch (error) {
+    const rotation = db.rotateToken(database, config, presented, attemptHash, successor, salt)
+    const session = await rotation.catch((error) => {
       if (!attemptHash) unanswered.add(successor.hash) // the statement may take effect all the same
       throw error
+    })
+    if (session) {
+      await limits.countRotation(session.id)
+      const event = session.was_ahead ? 'token.refresh.ahead' : 'token.refresh.success'
+      client.tell(event, { user_id: session.user_id, session_id: session.id })
+      return issueTokens(context, session, successor)
     }
   }
 
@@ -118,10 +116,12 @@ export async function refresh(
   const liveHash = Buffer.from(session.token_hash)
   if (standing === 'expired') throw new AuthError('AUTH_TOKEN_EXPIRED')
   if (standing === 'live') throw rotationRefusal ?? new AuthError('AUTH_UNAVAILABLE', { retryAfterSeconds: 1 })
-  if (standing.startsWith('repeated') || (standing === 'replaced' && unanswered.has(liveHash))) {
+  const isUnanswered = standing === 'replaced' && unanswered.has(liveHash)
+  if (standing === 'repeated_by_key' || standing === 'repeated_in_grace' || isUnanswered) {
     const successor = refreshTokens.deriveAgain(presented, rotation_salt, liveHash, macKeys)
     if (!successor) throw new AuthError('AUTH_TOKEN_REVOKED') // the keys were reset since, so nobody can repeat it
-    client.tell('token.refresh.repeated', { ...who, reason: standing === 'repeated_by_key' ? 'key' : 'grace' })
+    const reason = isUnanswered ? 'unanswered' : standing.replace(/.*_/, '')
+    client.tell('token.refresh.repeated', { ...who, reason })
     return issueTokens(context, session, successor)
   }
   if (standing !== 'revoked') {
@@ -148,6 +148,7 @@ export async function me({ database, verifiedTokens }: AuthContext, accessToken?
 }
 
 async function issueTokens(context: AuthContext, session: Session, refreshToken: RefreshToken): Promise<Tokens> {
+  if (session.ends_in_seconds < 1) throw new AuthError('AUTH_TOKEN_EXPIRED')
   const accessExpiresInSeconds = Math.min(context.config.accessTtlSeconds, session.ends_in_seconds)
   return {
     accessToken: await issueAccessToken(context.keys, context.config, session, accessExpiresInSeconds),

@@ -7,9 +7,9 @@ import {
   activeKey,
   isAccepted,
   type KeyRoom,
+  type Key as OpenedKey,
   readKeys,
   rotateWhatIsDue,
-  type Key as SealedKey,
 } from '../keys/rotation.ts'
 import { readSecrets } from '../keys/secret.ts'
 import { PUBLISHED_USES, type PublishedUse } from '../models/key.ts'
@@ -20,11 +20,10 @@ export type KeyStore = Awaited<ReturnType<typeof openKeyStore>>
 export type Key = Awaited<ReturnType<typeof importKey>>
 
 const UNKNOWN_KID_INTERVAL_MS = 30_000
-const TIMER_MAX_MS = 2 ** 31 - 1
 
 /**
  * Reads the keys and makes those that are missing or due, now and every JWKS cache lifetime, so that no request waits
- * for it. If that fails later on, `log` is told, and the keys in memory go on serving.
+ * for that. If that fails later on, `log` is told, and the keys in memory go on serving.
  * @throws {StartError} when they do not open
  */
 export async function openKeyStore(config: Config, database: Database, log: KeyRoom['log']) {
@@ -67,7 +66,7 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
   const rotateLater = () => {
     rotation = rotation.then(readAndRotate).catch(tell)
   }
-  const timer = setInterval(rotateLater, Math.min(config.jwksCacheTtlSeconds * 1000, TIMER_MAX_MS)).unref()
+  const timer = setInterval(rotateLater, config.jwksCacheTtlSeconds * 1000).unref()
 
   return {
     /** The key to sign or encrypt with now. */
@@ -111,7 +110,7 @@ async function load(room: KeyRoom) {
   return { reading, atHand: { readAtMs, now: reading.now, macs, keys, sets } }
 }
 
-async function importKey({ jwk, ...key }: SealedKey) {
+async function importKey({ jwk, ...key }: OpenedKey) {
   const { kid, use, alg } = key
   const { kty, crv, x, y, n, e } = jwk
   const publicJwk = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) } as JWK

@@ -16,6 +16,7 @@ let commonPasswords: Promise<Set<string>> | undefined
 
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
+ * @param check throws for those that break a further rule
  * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken, always the same if it cannot be decrypted;
  *   AUTH_RATE_LIMIT when too much of this client was decrypted in vain
  */
@@ -23,19 +24,27 @@ export async function readCredentials(
   { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
   body: CredentialsBody,
   client: Client,
+  check: (credentials: Credentials) => Promise<void> = async () => {},
 ): Promise<Credentials> {
+  async function accept(credentials: Credentials): Promise<Credentials> {
+    const normalized = normalize(credentials)
+    await check(normalized)
+    return { ...normalized, jti: credentials.jti }
+  }
+
   if (!('__front_enc__' in body)) {
     if (config.frontEncRequired) throw badRequest('body must have __front_enc__')
-    return normalize(body)
+    return accept({ email: body.email, password: body.password })
   }
-  const payload = await decryptFrontEnc(keys, body.__front_enc__).catch((error) => {
-    if (error instanceof AuthError) throw error // the database's failure, not the client's
-  })
-  if (!isAcceptable(payload, config)) {
+  try {
+    const payload = await decryptFrontEnc(keys, body.__front_enc__)
+    if (!isAcceptable(payload, config)) throw frontEncRefused()
+    return await accept(payload)
+  } catch (error) {
+    if (error instanceof AuthError && error.code !== 'AUTH_BAD_REQUEST') throw error // the database's failure
     if (await namesOurKey(keys, body.__front_enc__)) await limits.countFailure(client)
-    throw frontEncRefused()
+    throw error instanceof AuthError ? error : frontEncRefused()
   }
-  return { ...normalize(payload), jti: payload.jti }
 }
 
 /**
@@ -88,7 +97,7 @@ export function normalizePassword(text: string): string {
 
 /** What a new password must be.
  * @throws {AuthError} AUTH_BAD_REQUEST naming the rule that is broken */
-export async function checkPasswordPolicy(password: string, email: string): Promise<void> {
+export async function checkPasswordPolicy({ password, email }: Credentials): Promise<void> {
   const lowerCase = password.toLowerCase()
   if ([...password].length < 8) throw badRequest('password must have at least 8 characters')
   if (!/\p{L}/u.test(password)) throw badRequest('password must have a letter')

@@ -44,6 +44,8 @@ suite('the admin module', () => {
     const refusals: [string, () => Promise<unknown>][] = [
       ['AUTH_BAD_REQUEST', () => admin.getUser({ email: 'none' })],
       ['AUTH_BAD_REQUEST', () => admin.verifyEmail({ id: 'none' })],
+      ['AUTH_BAD_REQUEST', () => admin.findUsers('\0')],
+      ['AUTH_BAD_REQUEST', () => admin.findUsers('a', -1)],
       ['AUTH_BAD_REQUEST', () => admin.endSessions(['none'])],
       ['AUTH_BAD_REQUEST', () => admin.setPassword({ email }, 'short 1')],
       ['AUTH_BAD_REQUEST', () => admin.setPassword({ email }, email)],

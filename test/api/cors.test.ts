@@ -114,6 +114,13 @@ suite('with a list of origins', () => {
     assertRefused(await preflight(open, '/auth/users', LISTED[0] as string), 404, 'AUTH_BAD_REQUEST')
   })
 
+  test('an OPTIONS that is no preflight is answered like one, or refused in the shape of all others', async () => {
+    for (const headers of [{}, { origin: LISTED[0] as string }]) {
+      assert.equal((await open.call('OPTIONS', '/auth/login', { headers })).status, 204)
+      assertRefused(await open.call('OPTIONS', '/nowhere', { headers }), 404, 'AUTH_BAD_REQUEST')
+    }
+  })
+
   test('another method than those is still refused', async () => {
     const answer = await open.call('PUT', '/auth/login', { headers: { origin: LISTED[0] as string } })
     assertRefused(answer, 405, 'AUTH_BAD_REQUEST')

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { mock, suite, test } from 'node:test'
 import type { FastifyRequest } from 'fastify'
-import { tell } from '../../src/http/events.ts'
+import { tell, tellHeld } from '../../src/http/events.ts'
 import type { EventName } from '../../src/models/event.ts'
+import type { Client } from '../../src/models/types.ts'
 import { from, newAddress } from '../support/addresses.ts'
 import type { Json } from '../support/jose_by_hand.ts'
 import { linesOf } from '../support/log.ts'
@@ -147,17 +148,23 @@ test('what is held back of a flood is told at the end of each minute, as a count
   const lines: Json[] = []
   const log = { level: 'warn', warn: (line: Json) => lines.push(line) }
   const request = { log, server: {} } as unknown as FastifyRequest
+  const client = { ip: 'any' } as Client
   const counts = () => lines.splice(0).map(({ count, network }) => [count, network])
   mock.timers.enable({ apis: ['setTimeout'] })
   try {
     const flood = (network: string, times: number) => {
-      for (let time = 1; time <= times; time++) tell(request, 'auth.limited', { limit: 'a', network })
+      for (let time = 1; time <= times; time++) tell(request, 'auth.limited', client, { limit: 'a', network })
     }
     flood('first', 50)
     assert.deepEqual(counts(), [[1, 'first']])
     flood('second', 50)
-    tell(request, 'auth.limited', { limit: 'b', network: 'other' })
+    tell(request, 'auth.limited', client, { limit: 'b', network: 'other' })
     assert.deepEqual(counts(), [[1, 'other']], 'another limit is another kind')
+    const another = { log, server: {} } as unknown as FastifyRequest
+    for (const network of ['mine', 'mine too']) tell(another, 'auth.limited', client, { limit: 'a', network })
+    assert.deepEqual(counts(), [[1, 'mine']], 'another app has lines of its own')
+    tellHeld(another.server)
+    assert.deepEqual(counts(), [[1, 'mine too']], 'and loses none at its end')
     mock.timers.tick(59_999)
     assert.deepEqual(counts(), [])
     mock.timers.tick(1)

@@ -418,6 +418,17 @@ suite('encrypted payloads', async () => {
         assertLimited(await send(here, path, front))
         assertLimited(await logIn(here, credentials))
       }
+    const { email, password } = newCredentials()
+    for (const [path, breaking] of [
+      ['/auth/login', { email: 'x', password }],
+      ['/auth/register', { email, password: 'a'.repeat(100) }],
+      ['/auth/register', { email, password: 'password1' }],
+    ] as const) {
+      const front = await encrypted(server, breaking)
+      const here = from(newAddress(), server)
+      for (let count = 1; count <= 5; count++) assertRefused(await send(here, path, front), 400, 'AUTH_BAD_REQUEST')
+      assertLimited(await send(here, path, front))
+    }
   })
 
   test('that name none of our keys are not, for they cost nothing', async () => {
@@ -636,6 +647,11 @@ suite('when the counters cannot be reached', () => {
     }
     const limits = limitsWith({}, (statement) => statement > 1)
     await assert.rejects(limits.countAttempt('a@b.co', CLIENT, wrongPassword), isUnavailable)
+  })
+
+  test('a right password is answered, though its count cannot be given back', async () => {
+    const limits = limitsWith({}, (statement) => statement > 1)
+    assert.equal(await limits.countAttempt('a@b.co', CLIENT, async () => 'tokens'), 'tokens')
   })
 
   test('over HTTP it is 503 for logins and registrations', { skip: !onPostgres }, async () => {

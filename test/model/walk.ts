@@ -17,7 +17,7 @@ const EVENTS: Record<string, string | undefined> = {
   ahead: 'token.refresh.ahead',
   by_key: 'token.refresh.repeated key',
   in_grace: 'token.refresh.repeated grace',
-  unanswered: 'token.refresh.repeated grace',
+  unanswered: 'token.refresh.repeated unanswered',
   reused: 'token.refresh.reuse_detected',
 }
 

@@ -204,6 +204,13 @@ suite('a session', () => {
     )
   })
 
+  test('is over in its last second, for which there is no access token of a whole one', async () => {
+    const brief = await startServer({ AUTH_SESSION_MAX_SEC: '1000' })
+    const { refresh_token: token } = await logInSomebody(brief)
+    const { status, body } = await refresh(await letTimePass(brief, token, '999.1 seconds'), token)
+    assert.deepEqual([status, body.error?.code], [401, 'AUTH_TOKEN_EXPIRED'])
+  })
+
   test('ends at last, however often it is refreshed', async () => {
     const env = { AUTH_REFRESH_TTL_SEC: '1000', AUTH_SESSION_MAX_SEC: '1500', AUTH_REFRESH_TRANSPORT: 'cookie' }
     let now: Server & { close(): Promise<void> } = await startServer(env)
