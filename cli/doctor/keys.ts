@@ -96,7 +96,7 @@ function overdueKey({ config, keys, now }: KeyFacts, use: KeyUse): Key | undefin
 }
 
 function nextKey({ keys, now }: KeyReading, use: KeyUse): Key | undefined {
-  return keys.find((key) => key.use === use && key.first_use > now && !key.isMisdated)
+  return keys.find((key) => key.use === use && key.first_use > now && !key.isMisdated && isAccepted(key, now))
 }
 
 const nameOf = ({ use, number }: Key) => `the ${use} key ${number}`

@@ -52,5 +52,5 @@ function atMostOnceAMinute(held: Map<string, Held>, kind: string, write: Held['w
 /** Writes at the end what is held back. */
 export function tellHeld(app: FastifyInstance): void {
   for (const { count, write } of heldOf(app).values()) if (count > 0) write(count)
-  heldBy.delete(app)
+  heldOf(app).clear()
 }

@@ -134,6 +134,9 @@ suite('at warn', () => {
         [40, 'auth.origin_refused', undefined, 1],
         [40, 'auth.limited', 'register', 1],
         [40, 'auth.limited', 'login', 1],
+        [40, 'auth.origin_refused', undefined, 99],
+        [40, 'auth.limited', 'register', 99],
+        [40, 'auth.limited', 'login', 99],
       ],
     )
     const [origin, limited] = lines as [Json, Json]
