@@ -15,7 +15,7 @@ const NARROWEST = 320
 inChromium('the page', (visit) => {
   const causes = [
     /^\/auth\/token\/refresh: .*ERR_CONTENT_LENGTH_MISMATCH/,
-    /^\/auth\/(login|me|token\/refresh): .* status of 401/,
+    /^\/(auth\/(login|me|token\/refresh)|greeting): .* status of 401/,
   ]
   for (const [screen, viewport] of Object.entries(SCREENS))
     for (const colorScheme of ['light', 'dark'] as const)
@@ -40,7 +40,8 @@ inChromium('the page', (visit) => {
         await visitor.context.setOffline(false)
         await status(own, 'You are online again.')
         await press(own, 'Replay a used refresh token')
-        await own.locator('#steps li').nth(3).waitFor()
+        await own.locator('.steps li').nth(3).waitFor()
+        await own.locator('#greeting-verdict').filter({ hasText: 'refused it' }).waitFor()
         await isAccessible(own, 'revoked')
       })
 
@@ -58,9 +59,6 @@ inChromium('the page', (visit) => {
     assert.ok(await tab.getByRole('switch').isChecked())
     await tabTo(tab, 'Create account')
     await keyboard.press('Space')
-    await status(tab, 'The account is made.')
-    await keyboard.press('Shift+Tab')
-    await keyboard.press('Enter')
     await loggedIn(tab)
     assert.equal(await focused(tab), 'Account', 'the form is gone, its heading has the focus')
 
@@ -70,6 +68,10 @@ inChromium('the page', (visit) => {
     await tabTo(tab, 'Who am I?')
     await keyboard.press('Enter')
     await status(tab, visitor.credentials.email)
+    await tabTo(tab, 'Verify email')
+    await keyboard.press('Enter')
+    await status(tab, 'The operator says that the email is yours.')
+    assert.equal(await focused(tab), 'Who am I?', 'the button is gone, the one beside it has the focus')
     await tabTo(tab, 'Drop the answer of a refresh')
     await keyboard.press('Enter')
     await status(tab, 'the retry succeeded')
@@ -84,7 +86,7 @@ inChromium('the page', (visit) => {
     await tabTo(tab, 'Replay a used refresh token', 'Shift+Tab')
     await keyboard.press('Enter')
     await loggedOut(tab)
-    assert.equal(await focused(tab), 'Make trouble')
+    assert.equal(await focused(tab), 'What happened')
 
     await tab.getByLabel('Password').focus()
     await keyboard.type(visitor.credentials.password)

@@ -43,7 +43,7 @@ export interface Visitor {
   of(path: string): Request[]
   /** Opens the page in a new tab, and waits until it knows whether somebody is logged in. */
   open(): Promise<Page>
-  /** Opens it, registers and logs in, and waits until everything is shown. */
+  /** Opens it and registers, which logs in, and waits until everything is shown. */
   enter(): Promise<Page>
 }
 
@@ -108,8 +108,6 @@ export async function withVisitor(
       const tab = await visitor.open()
       await fillIn(tab, credentials)
       await press(tab, 'Create account')
-      await status(tab, 'The account is made. Now log in.')
-      await press(tab, 'Log in')
       await loggedIn(tab)
       return tab
     },
