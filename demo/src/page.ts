@@ -107,10 +107,12 @@ async function showToken(): Promise<void> {
   showState(true)
   views.showAnatomy(anatomy)
   showTimeLeft()
-  const response = await auth.fetch(SERVERS.notes)
-  await showVerdict('notes', response)
-  if (response.ok) views.showClaims(await response.json())
-  await showVerdict('greeting', await auth.fetch(SERVERS.greeting))
+  const notes = await auth.fetch(SERVERS.notes)
+  if (token !== shownToken) return // its session has ended meanwhile
+  await showVerdict('notes', notes)
+  if (notes.ok) views.showClaims(await notes.json())
+  const greeting = await auth.fetch(SERVERS.greeting)
+  if (token === shownToken) await showVerdict('greeting', greeting)
 }
 
 function showTimeLeft(): number {
