@@ -1,6 +1,7 @@
 /**
  * The picture that opens the README. Other fonts and another Chromium draw it a little differently, so it is written
- * only when it is missing or asked for, with `npm run screenshot`; each run checks that it can be drawn, and twice the same.
+ * only when it is missing or asked for, with `npm run screenshot`; each run checks that it can be drawn, and twice the
+ * same.
  */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
