@@ -1,5 +1,5 @@
 /**
- * A server of somebody else that holds no key: it asks the module about each token, and so knows of logouts, and emails.
+ * A server of somebody else that holds no key: it asks the module about each token, and so knows of logouts and emails.
  */
 import { createServer, type Server } from 'node:http'
 import type { Verifier } from '../packages/verifier/src/index.ts'
