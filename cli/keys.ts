@@ -205,7 +205,7 @@ async function resetKeys(config: Config, { yes }: { yes?: boolean }): Promise<vo
   console.log('restart the servers, all with one secret: the first makes new keys')
 }
 
-function endOtherKeys(database: Database, use: KeyUse, kid: string) {
+export function endOtherKeys(database: Database, use: KeyUse, kid: string) {
   return database.rows`
     update keys
        set ends_at = least(ends_at, now())

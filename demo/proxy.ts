@@ -1,10 +1,10 @@
 /**
  * Passes requests on to the servers behind the page's origin. On the way to the module it can do, for the demo only,
- * what
- * thieves and bad networks do: it knows used refresh tokens, and loses answers. The module has none of this.
+ * what thieves and bad networks do: it knows used refresh tokens, and loses answers. The module has none of this.
  */
 import { request as ask, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import { buffer } from 'node:stream/consumers'
+import { sessionIdOf } from '../src/utils/tokens.ts'
 
 const REFRESH = '/auth/token/refresh'
 /** Under /auth, since that is the path of the cookie. */
@@ -20,7 +20,10 @@ interface Answer {
 /** `lose`: nothing of the answer counts, its cookie neither. `cut`: the cookie arrives, and half of the body. */
 type Fault = 'lose' | 'cut'
 
-export function createAuthProxy(target: string) {
+/** What is done to a session, by the name of its path; false when nothing is known of the session. */
+export type Deeds = Map<string, (sessionId: string) => Promise<boolean>>
+
+export function createAuthProxy(target: string, deeds: Deeds) {
   /** By session: what goes wrong with its next refresh, and the token that its last refresh used up. */
   const faults = new Map<string, Fault>()
   const usedTokens = new Map<string, string>()
@@ -65,14 +68,17 @@ export function createAuthProxy(target: string) {
           .writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
           .end(JSON.stringify({ status: replayed.status, code: error?.code }))
       }
-      default:
-        return response.writeHead(404).end()
+      default: {
+        const deed = deeds.get(name)
+        if (!deed) return response.writeHead(404).end()
+        return response.writeHead((await deed(session)) ? 204 : 409).end()
+      }
     }
   }
 }
 
 /** Anybody may name sessions, so there is an end to how many are remembered: the oldest makes room for the next. */
-function keep<Value>(values: Map<string, Value>, session: string, value: Value): void {
+export function keep<Value>(values: Map<string, Value>, session: string, value: Value): void {
   values.delete(session)
   const [oldest] = values.keys()
   if (oldest !== undefined && values.size >= MAX_SESSIONS) values.delete(oldest)
@@ -121,5 +127,5 @@ function refreshTokenIn({ cookie }: { cookie?: string | undefined }): string | u
 
 /** The first 16 bytes of a refresh token are the same for the whole session. */
 function sessionOf(token: string): string {
-  return Buffer.from(token, 'base64url').subarray(0, 16).toString('hex')
+  return sessionIdOf(Buffer.from(token, 'base64url').subarray(0, 16))
 }

@@ -1,16 +1,18 @@
-/** The demo: the module, a server for notes, and a page that uses both, all on one origin so that cookies are real. */
+/** The demo: the module, two servers that take its tokens, and a page, all on one origin so that cookies are real. */
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { createVerifier } from '../packages/verifier/src/index.ts'
-import { type Config, loadConfig, StartError } from '../src/config.ts'
+import { createRemoteVerifier, createVerifier } from '../packages/verifier/src/index.ts'
+import { loadConfig, StartError } from '../src/config.ts'
 import type { Database } from '../src/db/database.ts'
-import { isAccepted, readKeys } from '../src/keys/rotation.ts'
-import { readSecrets, type Secrets } from '../src/keys/secret.ts'
+import { isAccepted, type KeyRoom, readKeys } from '../src/keys/rotation.ts'
+import { readSecrets } from '../src/keys/secret.ts'
 import { buildApp } from '../src/main.ts'
+import { createGreetingsServer } from './greetings.ts'
 import { createNotesServer } from './notes.ts'
+import { createOperator } from './operator.ts'
 import { createAuthProxy, passOn } from './proxy.ts'
 
 const REPOSITORY = join(import.meta.dirname, '..')
@@ -19,6 +21,7 @@ const SETTINGS = {
   AUTH_REFRESH_TRANSPORT: 'cookie',
   AUTH_COOKIE_SECURE: 'false', // the page is served by plain HTTP, which browsers trust on loopback
   AUTH_ACCESS_TTL_SEC: '120', // short enough to watch it end
+  AUTH_JWKS_CACHE_TTL_SEC: '2', // so soon keys that are rotated from outside are noticed
   AUTH_RATE_LIMIT_LOGIN: '100',
   AUTH_RATE_LIMIT_REGISTER: '100',
   AUTH_RATE_LIMIT_REFRESH: '100',
@@ -66,17 +69,21 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   const authUrl = await auth.listen({ host: '127.0.0.1', port: 0 })
 
   const database = auth.getDecorator<Database>('database')
-  const secrets = await readSecrets(config, false)
-  const verifier = createVerifier({
+  const room: KeyRoom = { config, database, secrets: await readSecrets(config, false), log: auth.log }
+  const jwksUrl = `${authUrl}/.well-known/jwks.json`
+  const ownVerifier = createVerifier({
     issuer: 'auth-mvp',
     audience: 'auth-mvp-clients',
-    jwksUrl: `${authUrl}/.well-known/jwks.json`,
-    decryptionKeys: () => readEncryptionKeys(config, database, secrets),
+    jwksUrl,
+    decryptionKeys: () => readEncryptionKeys(room),
+    clockSkewSeconds: 0, // there is one clock, and it is to be seen when a token ends
   })
-  const notes = createNotesServer(verifier)
+  const notes = createNotesServer(ownVerifier)
   const notesUrl = await listen(notes, 0)
+  const greetings = createGreetingsServer(createRemoteVerifier({ url: authUrl, maxAgeSeconds: 3 }))
+  const greetingsUrl = await listen(greetings, 0)
 
-  const passToAuth = createAuthProxy(authUrl)
+  const passToAuth = createAuthProxy(authUrl, createOperator(room, jwksUrl))
   serve = (request, response) => {
     route(request, response).catch((error) => {
       console.error(error)
@@ -88,6 +95,7 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
     const path = request.url?.split('?')[0] ?? '/'
     if (/^\/(auth|\.well-known)\//.test(path)) return passToAuth(request, response)
     if (/^\/notes(\/|$)/.test(path)) return passOn(notesUrl, request, response)
+    if (path === '/greeting') return passOn(greetingsUrl, request, response)
     const file = await readPageFile(path)
     if (!file) return response.writeHead(404, PAGE_HEADERS).end()
     return response.writeHead(200, { ...PAGE_HEADERS, 'content-type': file.type }).end(file.content)
@@ -96,7 +104,7 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
   return {
     url,
     async close() {
-      for (const server of [front, notes]) {
+      for (const server of [front, notes, greetings]) {
         server.close()
         server.closeAllConnections()
       }
@@ -106,8 +114,8 @@ export async function startDemo({ folder, port, settings = {} }: DemoOptions): P
 }
 
 /** What `cerrojo keys export` would give a resource server; with a key of use `sig` it could make tokens itself. */
-async function readEncryptionKeys(config: Config, database: Database, secrets: Secrets) {
-  const { keys, now } = await readKeys({ config, database, secrets })
+async function readEncryptionKeys(room: KeyRoom) {
+  const { keys, now } = await readKeys(room)
   return keys
     .filter((key) => key.use === 'enc' && isAccepted(key, now))
     .map(({ kid, use, jwk }) => ({ kid, use, ...jwk }))

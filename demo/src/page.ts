@@ -3,13 +3,15 @@ import { AuthClientError, createAuthClient } from '../../packages/client/src/ind
 import { find } from './dom.ts'
 import { anatomyOf } from './token.ts'
 import * as views from './views.ts'
-import { createTellingFetch, type Exchange } from './wire.ts'
+import { codeIn, createTellingFetch, type Exchange } from './wire.ts'
 
 const REFRESH = '/auth/token/refresh'
 /** Sooner than that the client gets a new one by itself; asking it for a token then would hurry it. */
 const LEEWAY_SECONDS = 8
 /** Once the shown token has ended, the client is asked so seldom: each time it may try the server several times. */
 const PAUSE_SECONDS = 30
+/** The two servers that take the token, each with a question of it. */
+const SERVERS = { notes: '/notes/claims', greeting: '/greeting' } as const
 
 /** Told of the refreshes that somebody wants to watch. */
 let watchRefresh: ((exchange: Exchange) => void) | undefined
@@ -33,10 +35,11 @@ auth.onAuthChange(({ kind, reason }) => {
   showState(isLoggedIn)
   views.showSignedIn(isLoggedIn)
   if (isLoggedIn) {
-    views.clearSteps()
+    views.clearStories()
     views.showStatus('You are logged in.')
     void during(undefined, enter)
   } else {
+    if (shownToken) watchServers(shownToken)
     shownToken = null
     endings++
     views.hideSent()
@@ -60,13 +63,13 @@ find('credentials', HTMLFormElement).addEventListener('submit', (event) => {
   const password = find('password', HTMLInputElement)
   const credentials = { email, password: password.value, encrypt: find('encrypt', HTMLInputElement).checked }
   void during(button, async () => {
-    if (button.value === 'register') {
-      await auth.register(credentials)
-      views.showStatus('The account is made. Now log in.')
-    } else {
+    try {
+      if (button.value === 'register') await auth.register(credentials)
       await auth.login(credentials)
+    } finally {
       password.value = ''
     }
+    if (button.value === 'register') views.showStatus('The account is made, and you are logged in.')
   })
 })
 
@@ -79,6 +82,12 @@ onClick('me', async () => {
   const user = await auth.me()
   views.showUser(user)
   views.showStatus(`You are ${user.email}, says the server.`)
+})
+onClick('verify', async () => {
+  await askDemo('verify-email')
+  views.showUser(await auth.me())
+  find('me', HTMLButtonElement).focus() // the button itself is gone
+  views.showStatus('The operator says that the email is yours. Your application would have sent a link first.')
 })
 onClick('refresh', async () => {
   await auth.refresh()
@@ -98,8 +107,12 @@ async function showToken(): Promise<void> {
   showState(true)
   views.showAnatomy(anatomy)
   showTimeLeft()
-  const response = await auth.fetch('/notes/claims')
-  if (response.ok) views.showClaims(await response.json())
+  const notes = await auth.fetch(SERVERS.notes)
+  if (token !== shownToken) return // its session has ended meanwhile
+  await showVerdict('notes', notes)
+  if (notes.ok) views.showClaims(await notes.json())
+  const greeting = await auth.fetch(SERVERS.greeting)
+  if (token === shownToken) await showVerdict('greeting', greeting)
 }
 
 function showTimeLeft(): number {
@@ -154,18 +167,15 @@ async function askNotes(path: string, init?: RequestInit): Promise<Response> {
 
 // ---------------------------------------------------------------- trouble
 
-onClick('lose', async () => {
-  views.clearSteps()
+onTrouble('lose', async (tell) => {
   await askDemo('lose-next-answer')
   const seen = { lostKey: null as string | null, isRepeated: false }
   watchRefresh = ({ key, outcome }) => {
     if (outcome === 'lost') {
-      views.showStep(
-        'The server has rotated the refresh token, but its answer never came. The client still has the old one.',
-      )
+      tell('The server has rotated the refresh token, but its answer never came. The client still has the old one.')
       seen.lostKey = key
     } else if (outcome === 'answered' && key === seen.lostKey) {
-      views.showStep('It asked again with the same Idempotency-Key, and got the same new token.')
+      tell('It asked again with the same Idempotency-Key, and got the same new token.')
       seen.isRepeated = true
     }
   }
@@ -175,30 +185,90 @@ onClick('lose', async () => {
   await showToken()
   if (!seen.isRepeated)
     return views.showStatus('Another tab refreshed first, and this one got its result: try again.', 'warn')
-  views.showStep('You are still logged in.')
   views.showStatus('An answer was lost, and the retry succeeded.')
+  tell('You are still logged in.')
 })
 
-onClick('replay', async () => {
-  views.clearSteps()
+onTrouble('set-back', async (tell) => {
+  await askDemo('copy-session')
   await auth.refresh()
-  views.showStep('This page refreshed, so its previous refresh token is used.')
+  tell('The session was backed up, then this page refreshed, so its refresh token is newer than the backup.')
+  await askDemo('set-session-back')
+  tell('The backup is restored: the database has never heard of that token.')
+  await auth.refresh()
+  await showToken()
+  tell('The token proves by its own MAC that the module issued it later, so it was rotated all the same.')
+  views.showStatus('The database was set back, and you are still logged in.')
+  tell('The module’s log, where the demo was started, says token.refresh.ahead, once a minute at most.')
+})
+
+onTrouble('rotate', async (tell) => {
+  const before = (await auth.refresh()).access_token
+  await showToken()
+  await askDemo('rotate-keys')
+  tell(`The page got a token made with the key ${keyOf(before)}, then all keys were replaced, and that one ended.`)
+  await auth.me()
+  tell('Asked with that token, the module answered 401, and the client got another by a refresh.')
+  await showToken()
+  const after = await auth.getAccessToken()
+  if (after) tell(`It is made with the key ${keyOf(after)}, which notes did not know: it has fetched the new keys.`)
+  views.showStatus('All keys are new, and you are still logged in.')
+  tell('Refresh tokens depend on none of them, so nobody has to log in again.')
+})
+
+onTrouble('replay', async (tell) => {
+  await auth.refresh()
+  tell('This page refreshed, so its previous refresh token is used.')
   const response = await askDemo('replay-used-token')
   const { status, code } = await response.json()
-  views.showStep(`A thief shows the used one, and is answered ${status} ${code}.`)
+  const answer = `${status} ${code}`
+  views.showExchange({ method: 'POST', path: REFRESH, key: null, sent: '', answer, outcome: 'refused', by: 'a thief' })
+  tell(`A thief shows the used one, and is answered ${answer}.`)
   const refusal = await auth.me().catch((error) => error)
   if (!(refusal instanceof AuthClientError)) return
-  views.showStep(
-    `Nobody can tell thief from owner, so the session has ended for both: this page gets ${refusal.code} too.`,
-  )
-  views.showStep('Servers such as notes learn of it when the access token ends, here within two minutes.')
+  tell(`Nobody can tell thief from owner, so the session has ended for both: this page gets ${refusal.code} too.`)
+  tell('Greetings refuses the access token within seconds, notes when it ends, here within two minutes.')
 })
 
+function keyOf(token: string): string {
+  return `${String(anatomyOf(token).header.kid).slice(0, 8)}…`
+}
+
+type DemoOnly =
+  | 'verify-email'
+  | 'lose-next-answer'
+  | 'copy-session'
+  | 'set-session-back'
+  | 'rotate-keys'
+  | 'replay-used-token'
+
 /** What only the demo's proxy offers; a real server has nothing like it. */
-async function askDemo(name: 'lose-next-answer' | 'replay-used-token'): Promise<Response> {
+async function askDemo(name: DemoOnly): Promise<Response> {
   const response = await tellingFetch(`/auth/demo-only/${name}`, { method: 'POST' })
-  if (!response.ok) throw new Error('The demo has not seen a refresh of this session yet.')
+  if (!response.ok) throw new Error('The demo knows nothing of this session yet: refresh first.')
   return response
+}
+
+// ---------------------------------------------------------------- the two servers
+
+/** After the session's end: asks each of them every second with its last token, until the token is refused. */
+function watchServers(token: string): void {
+  const endedAtMs = performance.now()
+  for (const server of ['notes', 'greeting'] as const) void watch(server)
+
+  async function watch(server: keyof typeof SERVERS): Promise<void> {
+    const response = await fetch(SERVERS[server], { headers: { authorization: `Bearer ${token}` } }).catch(() => null)
+    if (shownToken !== null) return // another session has begun
+    if (response) await showVerdict(server, response, (performance.now() - endedAtMs) / 1000)
+    if (response?.status !== 401) setTimeout(() => watch(server), 1000)
+  }
+}
+
+async function showVerdict(server: keyof typeof SERVERS, response: Response, secondsAfterEnd?: number): Promise<void> {
+  if (response.ok && secondsAfterEnd === undefined) return views.showVerdict(server, 'lets it in', 'good')
+  if (response.ok) return views.showVerdict(server, 'still lets it in', 'warn')
+  const since = secondsAfterEnd === undefined ? '' : ` after ${Math.ceil(secondsAfterEnd)} s`
+  views.showVerdict(server, `refused it${since}: ${codeIn(await response.text()) ?? response.status}`, 'bad')
 }
 
 // ---------------------------------------------------------------- the network
@@ -225,6 +295,10 @@ function showState(isLoggedIn: boolean): void {
 function onClick(id: string, work: () => Promise<void>): void {
   const button = find(id, HTMLButtonElement)
   button.addEventListener('click', () => void during(button, work))
+}
+
+function onTrouble(id: string, work: (tell: views.Tell) => Promise<void>): void {
+  onClick(id, () => work(views.startStory(find(id, HTMLButtonElement))))
 }
 
 /** One at a time for each button; what goes wrong is told. */

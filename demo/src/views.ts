@@ -26,20 +26,24 @@ export function showState(state: 'in' | 'out' | 'offline' | 'unanswered'): void 
 }
 
 /**
- * Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its
- * heading.
+ * Shows what is for those who are logged in, or for those who are not; a focus that goes with it moves to its heading,
+ * or to the story of the trouble that ended the session.
  */
 export function showSignedIn(isSignedIn: boolean): void {
   const vanishing = document.activeElement?.closest(isSignedIn ? '.signed-out' : '.signed-in')
+  const told = document.activeElement?.closest('.trouble')?.querySelector<HTMLElement>('.steps')
+  for (const button of document.querySelectorAll<HTMLButtonElement>('.trouble button')) button.disabled = !isSignedIn
   for (const element of document.querySelectorAll<HTMLElement>('.signed-in')) element.hidden = !isSignedIn
   for (const element of document.querySelectorAll<HTMLElement>('.signed-out')) element.hidden = isSignedIn
   // What belongs to one user is not there for a moment when the next one logs in.
   if (!isSignedIn) for (const list of document.querySelectorAll('.signed-in :is(dl, ol, ul)')) list.replaceChildren()
   vanishing?.closest('section')?.querySelector('h2')?.focus()
+  if (!isSignedIn) told?.focus()
 }
 
 export function showUser({ id, email, email_verified }: { id: string; email: string; email_verified: boolean }): void {
   fillFacts(find('user', HTMLElement), { email, id, verified: email_verified ? 'yes' : 'not yet' }, ['email', 'id'])
+  find('verify', HTMLButtonElement).hidden = email_verified
 }
 
 export function showAnatomy({ header, parts }: Anatomy): void {
@@ -97,26 +101,47 @@ export function showNotes(notes: Note[], remove: (note: Note) => void): void {
   find('notes', HTMLElement).replaceChildren(...(items.length > 0 ? items : [none]))
 }
 
-export function clearSteps(): void {
-  find('steps', HTMLElement).replaceChildren()
+export type Tell = (text: string) => void
+
+export function clearStories(): void {
+  for (const steps of document.querySelectorAll('.steps')) steps.replaceChildren()
 }
 
-export function showStep(text: string): void {
-  find('steps', HTMLElement).append(create('li', {}, text))
+/** @returns adds a step to the story below the button, and keeps both in sight */
+export function startStory(button: HTMLElement): Tell {
+  clearStories()
+  const trouble = button.closest('.trouble')
+  return (text) => {
+    trouble?.querySelector('.steps')?.append(create('li', {}, text))
+    trouble?.scrollIntoView({ block: 'nearest' })
+  }
+}
+
+/** What one of the two other servers says of the token. */
+export function showVerdict(server: string, text: string, mood: Mood): void {
+  const verdict = find(`${server}-verdict`, HTMLElement)
+  verdict.dataset.mood = mood
+  if (verdict.textContent !== text) verdict.textContent = text // else it would be read out again
 }
 
 const rows = new WeakMap<Exchange, HTMLTableRowElement>()
 
 /** A request that is shown already gets its answer. */
 export function showExchange(exchange: Exchange): void {
-  const { method, path, key, answer, outcome } = exchange
+  const { method, path, key, answer, outcome, by } = exchange
   const table = find('activity', HTMLElement)
   const row = rows.get(exchange) ?? create('tr')
   const keyCell = create('td', {}, key ? `${key.slice(0, 8)}…` : '')
   if (key) keyCell.dataset.varies = 'key'
   const answerCell = create('td', {}, breakable(outcome === 'lost' ? 'lost' : (answer ?? '…')))
   answerCell.dataset.mood = outcome === 'answered' ? 'good' : outcome === 'waiting' ? '' : 'bad'
-  row.replaceChildren(create('td', {}, breakable(`${method} ${path}`)), keyCell, answerCell)
+  const requestCell = create('td', {}, breakable(`${method} ${path}`))
+  if (by) {
+    const tag = create('span', { className: 'tag' }, by)
+    tag.dataset.mood = 'bad'
+    requestCell.append(' ', tag)
+  }
+  row.replaceChildren(requestCell, keyCell, answerCell)
   if (!rows.has(exchange)) table.prepend(row)
   rows.set(exchange, row)
   while (table.children.length > MAX_ROWS) table.lastElementChild?.remove()

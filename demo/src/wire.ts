@@ -6,11 +6,13 @@ export interface Exchange {
   path: string
   /** The Idempotency-Key of a refresh. */
   key: string | null
-  /** The request's body, '' for none. */
+  /** The request's body, '' for none, with its password masked. */
   sent: string
   /** The status and code answered; null while nothing has come, or when the answer got lost. */
   answer: string | null
   outcome: 'waiting' | 'answered' | 'refused' | 'lost'
+  /** Who sent it, when it was not this page. */
+  by?: string
 }
 
 /** @param onChange told of every request when it leaves, and again, with the same object, when its fate is known */
@@ -21,7 +23,7 @@ export function createTellingFetch(onChange: (exchange: Exchange) => void): Fetc
       method: request.method,
       path: new URL(request.url).pathname,
       key: request.headers.get('Idempotency-Key'),
-      sent: await request.clone().text(),
+      sent: masked(await request.clone().text()),
       answer: null,
       outcome: 'waiting',
     }
@@ -41,7 +43,12 @@ export function createTellingFetch(onChange: (exchange: Exchange) => void): Fetc
   }
 }
 
-function codeIn(text: string): string | undefined {
+/** Nobody who looks at the page, or at a picture of it, needs to read the password. */
+function masked(body: string): string {
+  return body.replace(/("password":)"(?:[^"\\]|\\.)*"/, '$1"••••••••"')
+}
+
+export function codeIn(text: string): string | undefined {
   try {
     return JSON.parse(text).error?.code
   } catch {

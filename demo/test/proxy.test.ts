@@ -11,7 +11,8 @@ suite('the proxy', async () => {
   const target = await listen((request, response) => {
     if (request.url === '/auth/token/refresh') response.end('{"access_token":"next"}')
   })
-  const pass = createAuthProxy(target.url)
+  let deeds = 0
+  const pass = createAuthProxy(target.url, new Map([['deed', async () => ++deeds === 1]]))
   const front = await listen((request, response) => pass(request, response).catch(() => response.destroy()))
 
   const cookie = `refresh_token=${randomBytes(48).toString('base64url')}`
@@ -24,7 +25,7 @@ suite('the proxy', async () => {
     assert.equal(await ask('demo-only/replay-used-token', 'POST', { origin }), 409, 'nothing is used yet')
     assert.equal((await refresh()).status, 200)
 
-    for (const name of ['lose-next-answer', 'cut-next-answer', 'replay-used-token']) {
+    for (const name of ['lose-next-answer', 'cut-next-answer', 'replay-used-token', 'deed']) {
       assert.equal(await ask(`demo-only/${name}`, 'GET'), 403, 'what an <img> can do')
       assert.equal(await ask(`demo-only/${name}`, 'GET', { origin }), 403)
       assert.equal(await ask(`demo-only/${name}`, 'POST'), 403)
@@ -37,6 +38,11 @@ suite('the proxy', async () => {
     assert.equal(await ask('demo-only/lose-next-answer', 'POST', { origin }), 204)
     await assert.rejects(refresh().then((response) => response.text()))
     assert.equal((await (await refresh()).json()).access_token, 'next', 'once only')
+
+    assert.equal(deeds, 0)
+    assert.equal(await ask('demo-only/deed', 'POST', { origin }), 204)
+    assert.equal(await ask('demo-only/deed', 'POST', { origin }), 409, 'it knows nothing of the session')
+    assert.equal(await ask('demo-only/no-deed', 'POST', { origin }), 404)
   })
 
   test('gives up a request whose sender leaves in the middle of it', async () => {

@@ -39,6 +39,31 @@ suite('the demo', async () => {
     assert.equal(output.trim(), `Open ${address} in a browser. Ctrl-C ends the demo.`)
   })
 
+  test('logs that the database was behind, once it was set back', async (t) => {
+    const demo = spawn(process.execPath, [PROGRAM, join(root, 'set back')], { env: { ...process.env, PORT: '0' } })
+    t.after(() => demo.kill('SIGKILL'))
+    let output = ''
+    demo.stdout.on('data', (chunk) => (output += chunk))
+    await until('the address', () => output.includes('Ctrl-C'))
+    const [origin = ''] = /http:\S+/.exec(output) ?? []
+    let cookie = ''
+    const post = async (path: string, body?: object) => {
+      const { status, headers } = await call(origin, 'POST', path, { body, headers: { origin, cookie } })
+      cookie = headers.get('set-cookie')?.split(';')[0] ?? cookie
+      return status
+    }
+    const credentials = newCredentials()
+    assert.equal(await post('/auth/register', credentials), 201)
+    assert.equal(await post('/auth/login', credentials), 200)
+    assert.equal(await post('/auth/demo-only/set-session-back'), 409, 'there is no copy yet')
+    assert.equal(await post('/auth/demo-only/copy-session'), 204)
+    assert.equal(await post('/auth/token/refresh'), 200)
+    assert.doesNotMatch(output, /token\.refresh\.ahead/)
+    assert.equal(await post('/auth/demo-only/set-session-back'), 204)
+    assert.equal(await post('/auth/token/refresh'), 200)
+    await until('the line', () => /"event":"token\.refresh\.ahead"/.test(output))
+  })
+
   test('says so when its port is taken', async (t) => {
     const other = createServer().listen(0, '127.0.0.1')
     t.after(() => other.close())
@@ -63,6 +88,26 @@ suite('the demo', async () => {
     assert.equal(await statusNow(), 503)
     await starting
     assert.equal(await statusNow(), 200)
+  })
+
+  test('has greetings hear of a logout within seconds, and notes when the token ends', async (t) => {
+    const settings = { ...SETTINGS, AUTH_ACCESS_TTL_SEC: '10' }
+    const demo = await startDemo({ folder: join(root, 'logout'), port: 0, settings })
+    t.after(() => demo.close())
+    const credentials = newCredentials()
+    await call(demo.url, 'POST', '/auth/register', { body: credentials })
+    const login = await call(demo.url, 'POST', '/auth/login', { body: credentials })
+    const headers = { authorization: `Bearer ${login.body.access_token}` }
+    const codeOf = async (path: string) => (await call(demo.url, 'GET', path, { headers })).body.error?.code
+    assert.equal((await call(demo.url, 'GET', '/greeting', { headers })).body.text, `Hello, ${credentials.email}!`)
+    assert.equal(await codeOf('/notes'), undefined)
+
+    const [cookie = ''] = login.headers.get('set-cookie')?.split(';') ?? []
+    await call(demo.url, 'POST', '/auth/logout', { headers: { cookie, origin: demo.url } })
+    await until('greetings to refuse', async () => (await codeOf('/greeting')) === 'AUTH_TOKEN_REVOKED')
+    await until('notes to refuse', async () => (await codeOf('/notes')) === 'AUTH_TOKEN_EXPIRED')
+    const { exp } = anatomyOf(login.body.access_token).header
+    assert.ok(Date.now() / 1000 >= exp, 'not before its end')
   })
 
   test('gives notes the keys that decrypt, and new ones as they are made', async (t) => {

@@ -139,7 +139,7 @@ inChromium('a session', (visit) => {
     gate.resolve()
     await refreshed
     await status(one, 'Another tab refreshed first')
-    assert.equal(await one.locator('#steps li').count(), 0)
+    assert.equal(await one.locator('.steps li').count(), 0)
 
     await button.click()
     await status(one, 'An answer was lost, and the retry succeeded.')

@@ -93,7 +93,7 @@ function macOf(signed: Buffer, macKey: Buffer): Buffer {
 }
 
 /** The first 16 bytes of the family's SHA-256 as a UUID of version 8 (RFC 9562, section 5.8). */
-function sessionIdOf(family: Buffer): string {
+export function sessionIdOf(family: Buffer): string {
   const bytes = sha256(family).subarray(0, 16)
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
