@@ -11,6 +11,8 @@ import type { KeyStore } from './jwks.ts'
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 /** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
 const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
+/** Five parts in base64url, which jose would also take with padding and spaces (RFC 7515, section 2, has neither). */
+const COMPACT_FORM = /^[\w-]+(\.[\w-]+){4}$/
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 type FrontEncParts = Record<'kid' | 'alg' | 'enc' | 'cek' | 'iv' | 'ct', string> & { aad?: string }
 const DECRYPTION = { contentEncryptionAlgorithms: ['A256GCM'], maxDecompressedLength: 0 }
@@ -48,6 +50,7 @@ export async function issueAccessToken(
  */
 export async function verifyAccessToken(keys: KeyStore, config: Config, token: string): Promise<VerifiedToken> {
   try {
+    if (!COMPACT_FORM.test(token)) throw new Error('form')
     const outer = await compactDecrypt(token, (header) => keyNamedIn(header, 'enc', keys), {
       ...DECRYPTION,
       keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
@@ -72,7 +75,9 @@ export async function verifyAccessToken(keys: KeyStore, config: Config, token: s
     return { sub, sid, exp, signingKid: String(protectedHeader.kid), encryptionKid: String(outer.protectedHeader.kid) }
   } catch (error) {
     if (error instanceof AuthError) throw error
-    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID')
+    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID', {
+      cause: error,
+    })
   }
 }
 
