@@ -33,13 +33,13 @@ suite('the documents', () => {
       .join('\n')
       .split('\n')
       .filter((line) => /^\| \d/.test(line))
-    const files = globSync(['test/**/*.test.ts', 'packages/*/test/*.test.ts', 'demo/test/*.test.ts'], { cwd: ROOT })
+    const files = globSync(['test/**/*.ts', 'packages/*/test/*.test.ts', 'demo/test/*.test.ts'], { cwd: ROOT })
     const texts = new Map(await Promise.all(files.map(async (file) => [file, await read(file)] as const)))
     assert.ok(rows.length > 200)
     for (const row of rows) {
       let text: string | undefined
       let tests = 0
-      for (const [, file, title] of row.matchAll(/`([^` ]+\.test\.ts)`|\*([^*]+)\*/g)) {
+      for (const [, file, title] of row.matchAll(/`((?:test|packages|demo)\/[^` ]+\.ts)`|\*([^*]+)\*/g)) {
         if (file) text = texts.get(file)
         assert.ok(text, row)
         if (title) assert.match(text, literalOf(title), row)

@@ -11,7 +11,7 @@ import type { KeyStore } from './jwks.ts'
 const COPIED_CLAIMS = ['iss', 'aud', 'iat', 'exp', 'jti']
 /** Header parameters that would have us decompress, obey an extension or take a key from a stranger. */
 const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
-/** Five parts of base64url, of which jose's decoder would take other spellings too: one token must have one. */
+/** Five parts in base64url, which jose would also take with padding and spaces (RFC 7515, section 2, has neither). */
 const COMPACT_FORM = /^[\w-]+(\.[\w-]+){4}$/
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 type FrontEncParts = Record<'kid' | 'alg' | 'enc' | 'cek' | 'iv' | 'ct', string> & { aad?: string }
@@ -75,7 +75,9 @@ export async function verifyAccessToken(keys: KeyStore, config: Config, token: s
     return { sub, sid, exp, signingKid: String(protectedHeader.kid), encryptionKid: String(outer.protectedHeader.kid) }
   } catch (error) {
     if (error instanceof AuthError) throw error
-    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID')
+    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID', {
+      cause: error,
+    })
   }
 }
 

@@ -1,5 +1,6 @@
 /** A bare connection to a server, for what no HTTP client sends. It never closes its side by itself. */
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { Answer } from './server.ts'
 
 export interface BareConnection {
@@ -12,15 +13,17 @@ export interface BareConnection {
 }
 
 export async function connectTo(url: string, bytes: string | Buffer = ''): Promise<BareConnection> {
-  const { hostname, port } = new URL(url)
-  const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true })
+  const { hostname, port, protocol } = new URL(url)
+  const isSecure = protocol === 'https:'
+  const address = { port: Number(port || (isSecure ? 443 : 80)), host: hostname, allowHalfOpen: true }
+  const socket = isSecure ? connectTls({ ...address, servername: hostname }) : connect(address)
   let received = ''
   socket.setEncoding('utf8').on('data', (chunk) => {
     received += chunk
   })
   socket.on('error', () => {}) // a connection that is reset ends all the same
   const ended = new Promise<void>((resolve) => socket.once('end', resolve).once('close', () => resolve()))
-  await new Promise((resolve) => socket.once('connect', resolve))
+  await new Promise((resolve) => socket.once(isSecure ? 'secureConnect' : 'connect', resolve))
   const send = (more: string | Buffer) => {
     if (socket.writable && more.length > 0) socket.write(more)
   }

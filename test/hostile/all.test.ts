@@ -1,0 +1,17 @@
+/** Every case in this folder, each under its file's name, against a module of our own or the one that HOSTILE_URL names. */
+import { globSync } from 'node:fs'
+import { basename } from 'node:path'
+import { suite } from 'node:test'
+import { type Case, openTarget, reasonToSkip } from '../support/hostile.ts'
+
+const files = globSync('*.ts', { cwd: import.meta.dirname }).filter((file) => !file.endsWith('.test.ts'))
+const target = await openTarget()
+const withCookies = target.own ? await openTarget({ AUTH_REFRESH_TRANSPORT: 'cookie' }) : target
+
+for (const file of files.sort()) {
+  const attack: Case = await import(`./${file}`)
+  const subject = attack.needs?.includes('cookies') ? withCookies : target
+  suite(basename(file, '.ts'), { concurrency: true, skip: reasonToSkip(attack, subject) }, () =>
+    attack.default(subject),
+  )
+}
