@@ -69,8 +69,8 @@ export async function hasSessionFrom(db: Database, email: string, ip: string): P
 /**
  * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row
  * for each of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that
- * the database lost a rotation, and counts as the live one. On Citus it goes to the shards of the sessions that it names,
- * if no clock stands beside a column in it: hence `any` and `moment`.
+ * the database lost a rotation, and counts as the live one. On Citus it goes to the shards of the sessions that it
+ * names, if no clock stands beside a column in it: hence `any` and `moment`.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(
