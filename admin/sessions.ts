@@ -105,7 +105,7 @@ function revokeSessions(transaction: Pick<Database, 'row'>, ids: string[]) {
     select (select count(*) from ended)::int as ended,
            (select count(*)
               from asked
-             where not exists (select from refresh_tokens where id = asked.id))::int as unknown`
+             where not exists (select 1 from refresh_tokens where id = asked.id))::int as unknown`
 }
 
 /** In steps, so that no lock is held for long; of those that begin meanwhile some live on. */

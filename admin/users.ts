@@ -123,7 +123,7 @@ export function disableUser(db: Database, who: Who): Promise<ChangedUser | undef
   return db.transaction(async (transaction) => {
     const user = await transaction.row<StoredUser>`
       update users
-         set disabled_at = coalesce(disabled_at, now()), updated_at = now()
+         set disabled_at = least(disabled_at, now()), updated_at = now()
        where id = ${id}::uuid or email = ${email}
       returning id, email, email_verified, disabled_at, created_at, updated_at`
     return user && { ...user, ended_sessions: await revokeSessionsOf(transaction, user.id) }

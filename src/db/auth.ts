@@ -45,8 +45,8 @@ export function insertSession(
   return db.row<Session>`
     insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
     select ${token.sessionId}::uuid, id, ${token.hash}::bytea, ${client.userAgent}::text, ${client.ip}::inet,
-           now() + make_interval(secs => least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int)),
-           now() + make_interval(secs => ${config.sessionMaxSeconds}::int)
+           now() + least(${config.refreshTtlSeconds}::int, ${config.sessionMaxSeconds}::int) * interval '1 second',
+           now() + ${config.sessionMaxSeconds}::int * interval '1 second'
       from users
      where id = ${userId} and password_hash = ${passwordHash} and disabled_at is null
        for share
@@ -69,8 +69,9 @@ export async function hasSessionFrom(db: Database, email: string, ip: string): P
 /**
  * Replaces the live token of a session by its successor: one statement, shared by all who refresh at once, on one row
  * for each of them; it changes no indexed column. A token of ours whose generation is higher than the row's proves that
- * the database lost a rotation, and counts as the live one; of several in one batch the highest, as PostgreSQL would take
- * any.
+ * the database lost a rotation, and counts as the live one; of several in a batch the highest, as PostgreSQL would take
+ * any. On Citus it goes to the shards of the sessions that it names, if no clock stands beside a column in it: hence
+ * `any` and `moment`.
  * @returns undefined when the presented token is not the live one, or its session is revoked or expired
  */
 export function rotateToken(
@@ -85,23 +86,23 @@ export function rotateToken(
     update refresh_tokens
        set token_hash = caller.next_hash, parent_hash = caller.token_hash, rotation_salt = caller.next_salt,
            attempt_hash = caller.attempt_hash, generation = caller.next_generation, issued_at = now(),
-           expires_at = least(now() + make_interval(secs => caller.ttl_seconds), ends_at),
-           ahead_at = case when refresh_tokens.generation < caller.generation then now() else ahead_at end
-      from (select *, max(generation) over (partition by session_id) as highest_generation
+           expires_at = least(now() + (${config.refreshTtlSeconds}::int[])[1] * interval '1 second', ends_at),
+           ahead_at = case when refresh_tokens.generation < caller.generation then caller.moment else ahead_at end
+      from (select *, now() as moment, max(generation) over (partition by session_id) as highest_generation
               from unnest(${presented.sessionId}::uuid[], ${presented.hash}::bytea[],
                           ${believedGeneration(presented)}::int[],
                           ${attemptHash}::bytea[], ${successor.generation}::int[], ${successor.hash}::bytea[],
-                          ${salt}::bytea[], ${config.refreshTtlSeconds}::int[]) with ordinality
+                          ${salt}::bytea[]) with ordinality
                    as shown (session_id, token_hash, generation, attempt_hash, next_generation, next_hash,
-                             next_salt, ttl_seconds, place)) as caller
-     where id = caller.session_id
+                             next_salt, place)) as caller
+     where id = caller.session_id and id = any (${presented.sessionId}::uuid[])
        and (refresh_tokens.token_hash = caller.token_hash or refresh_tokens.generation < caller.generation)
        and caller.generation = caller.highest_generation
        and revoked_at is null and expires_at > now()
-       and exists (select from users where users.id = user_id and disabled_at is null)
-    returning caller.place, id, user_id, extract(epoch from expires_at - now())::int as expires_in_seconds,
-              floor(extract(epoch from ends_at - now()))::int as ends_in_seconds,
-              ahead_at is not distinct from now() as was_ahead`
+       and exists (select 1 from users where users.id = user_id and disabled_at is null)
+    returning caller.place, id, user_id, extract(epoch from expires_at - caller.moment)::int as expires_in_seconds,
+              floor(extract(epoch from ends_at - caller.moment))::int as ends_in_seconds,
+              ahead_at is not distinct from caller.moment as was_ahead`
 }
 
 /** Finds a session by any of its tokens, and tells where the presented one stands in it. */
@@ -120,7 +121,7 @@ export function findPresentedSession(
                 when token_hash = ${presented.hash} or generation < ${believedGeneration(presented)}::int then 'live'
                 when parent_hash is distinct from ${presented.hash} then 'reused'
                 when attempt_hash = ${attemptHash} then 'repeated_by_key'
-                when issued_at > now() - make_interval(secs => ${config.refreshGraceSeconds}::int)
+                when issued_at > now() - ${config.refreshGraceSeconds}::int * interval '1 second'
                      and issued_at <= now() then 'repeated_in_grace'
                 when ${attemptHash}::bytea is null then 'replaced'
                 else 'reused' end as standing
@@ -133,7 +134,7 @@ export function findPresentedSession(
 export function revokeSession(db: Database, sessionId: string) {
   return db.row<Pick<Session, 'id' | 'user_id'>>`
     update refresh_tokens
-       set revoked_at = coalesce(revoked_at, now())
+       set revoked_at = least(revoked_at, now())
      where id = ${sessionId}
     returning id, user_id`
 }
@@ -145,7 +146,8 @@ export function findUserOfSession(db: Database, sessionId: string, userId: strin
       from unnest(${sessionId}::uuid[], ${userId}::uuid[]) with ordinality as caller (session_id, user_id, place)
       join refresh_tokens on refresh_tokens.id = caller.session_id
       join users on users.id = refresh_tokens.user_id and users.id = caller.user_id
-     where revoked_at is null and ends_at > now() and disabled_at is null`
+     where refresh_tokens.id = any (${sessionId}::uuid[])
+       and revoked_at is null and ends_at > now() and disabled_at is null`
 }
 
 /** A generation is believed of a token that we issued; any other is below that of every session. */

@@ -27,7 +27,7 @@ export function insertKeyRows(db: Database, added: NewKeyRow[], newest: KeyRow |
       from jsonb_to_recordset(${JSON.stringify(added)}::jsonb)
              as added (use text, number int, kid text, alg text, first_use float8, private_jwe text)
      where ${newest === undefined}::boolean
-        or exists (select from keys where private_jwe = ${newest?.private_jwe ?? null}::text for share)
+        or exists (select 1 from keys where private_jwe = ${newest?.private_jwe ?? null}::text for share)
     on conflict do nothing
     returning use, kid, extract(epoch from first_use)::float8 as first_use`
 }

@@ -36,7 +36,7 @@ const CONNECTION_SETTINGS = `
          current_setting('server_version_num')::int / 10000 as version, current_setting('server_encoding') as encoding,
          set_config('default_transaction_isolation', 'read committed', false),
          set_config('lock_timeout', '300', false), set_config('plan_cache_mode', case
-           when exists (select from pg_extension where extname = 'citus') then 'auto'
+           when exists (select 1 from pg_extension where extname = 'citus') then 'auto'
            else 'force_generic_plan' end, false)`
 
 /**

@@ -19,7 +19,7 @@ export async function purgeEndedSessions(db: Database, olderThanSeconds: number)
     const rows = await db.rows`
       delete from refresh_tokens
        where ctid >= ${`(${page},0)`}::tid and ctid < ${`(${page + PAGES_A_STEP},0)`}::tid
-         and least(expires_at, revoked_at) < now() - make_interval(secs => ${olderThanSeconds}::float8)
+         and least(expires_at, revoked_at) < now() - ${olderThanSeconds}::float8 * interval '1 second'
       returning id`
     deleted += rows.length
   }
