@@ -131,8 +131,7 @@ suite('a page on', { skip }, async () => {
     { pages, module, baseUrl, withPort }: Site,
     server: Server,
   ) {
-    module.target = server.url
-    pages.target ||= server.url
+    pages.target = module.target = server.url
     const credentials = await registerSomebody(server)
     const page = await open(context, withPort(place.page), baseUrl, place.hasStore)
     try {
@@ -144,29 +143,30 @@ suite('a page on', { skip }, async () => {
   type Site = Awaited<ReturnType<typeof build>>
 
   for (const [name, place] of Object.entries(PLACES).filter(([name]) => name !== TWO_APPS)) {
+    const openWindow = () => (name === OTHER_SITE ? openProfile(MAPPED) : newPrivateWindow())
+
     test(`${name} logs in, reloads, and logs out, with the settings of its row`, async () => {
       const site = await build(place)
       const server = await startServer(environmentOf(rowOf(name), 'right', site.withPort))
-      const context = name === OTHER_SITE ? await openProfile(MAPPED) : await newPrivateWindow()
-      assert.equal(await visit(context, place, site, server), 'works')
+      assert.equal(await visit(await openWindow(), place, site, server), 'works')
     })
 
     test(`${name} with the wrong settings looks as its row says`, async () => {
       const row = rowOf(name)
       const site = await build(place)
       const server = await startProcess(await freshEnvironment(environmentOf(row, 'wrong', site.withPort)))
-      assert.equal(
-        await visit(await newPrivateWindow(), place, site, server),
-        row.looks.replaceAll('`', '').split(';')[0],
-      )
+      assert.equal(await visit(await openWindow(), place, site, server), row.looks.replaceAll('`', '').split(';')[0])
       const expected = /expected `(.*?)`/.exec(row.looks)?.[1]
       const told = expected ? [{ seen: site.withPort(place.page), expected: site.withPort(expected) }] : []
       await eventually(() => assert.deepEqual(refusalsOf(server), told))
     })
   }
 
-  for (const kind of ['right', 'wrong'] as const)
-    test(`${TWO_APPS} share a session, and ${kind === 'right' ? 'may refresh at once' : 'lose it without grace'}`, async () => {
+  for (const [kind, end] of [
+    ['right', 'may refresh at once'],
+    ['wrong', 'lose it without grace'],
+  ] as const)
+    test(`${TWO_APPS} share a session, and ${end}`, async () => {
       const place = PLACES[TWO_APPS] as Place
       const row = rowOf(TWO_APPS)
       const { pages, module, baseUrl, withPort } = await build(place)
