@@ -61,7 +61,7 @@ suite('the documents', () => {
     for (const [index, line] of promised.entries()) assert.match(printed[index] as string, patternOf(line))
   })
 
-  for (const name of ['README.md', 'README.es.md', 'CONTRIBUTING.md', 'docs/embedding.md'])
+  for (const name of ['README.md', 'README.es.md', 'CONTRIBUTING.md', 'docs/embedding.md', 'docs/where.md'])
     test(`${name} names no link, path or command that leads nowhere`, async () => {
       assert.deepEqual(await findBroken(ROOT, name), [])
     })

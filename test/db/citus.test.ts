@@ -80,7 +80,7 @@ suite('on Citus', {
     const salt = rotationSalt(token, macKeys)
     const config = loadConfig(env)
     await statements.rotateToken(planner, config, token, null, deriveSuccessor(token, salt, macKeys), salt)
-    await statements.findPresentedSession(planner, config, token, null, false)
+    await statements.findPresentedSession(planner, config, token, null)
     await statements.findUserOfSession(planner, token.sessionId, randomUUID())
     await statements.revokeSession(planner, token.sessionId)
     assert.deepEqual(shards, [1, 1, 1, 1])
