@@ -9,10 +9,7 @@ const MARKS = /(<!-- promises -->\n)[\s\S]*(<!-- end of promises -->)/
 
 export interface Proof {
   file: string
-  /**
-   * Of suites or tests, whole; `…` stands for what a table of cases fills in. Of a suite that is skipped where a package
-   * is missing at least one proof names the suite, as node:test does not tell of one when only tests in it are asked for.
-   */
+  /** Of suites or tests, whole; `…` stands for what a table of cases fills in. */
   titles: string[]
   isQuick?: boolean
 }
