@@ -114,8 +114,9 @@ async function run(where: string, proofs: Proof[], env: NodeJS.ProcessEnv = {}):
   function progress(end = ''): void {
     const failed = reports.filter(({ outcome }) => outcome === 'failed').length
     const seconds = Math.round((Date.now() - startedMs) / 1000)
-    if (end || process.stderr.isTTY)
-      process.stderr.write(`\r\x1b[K${where}: ${reports.length} tests, ${failed} failed, ${seconds} s${end}`)
+    const start = process.stderr.isTTY ? '\r\x1b[K' : ''
+    if (start || end)
+      process.stderr.write(`${start}${where}: ${reports.length} tests, ${failed} failed, ${seconds} s${end}`)
   }
   const ticking = setInterval(progress, 1000)
   await runProofs(proofs, env, (report) => reports.push(report))
@@ -126,9 +127,8 @@ async function run(where: string, proofs: Proof[], env: NodeJS.ProcessEnv = {}):
 
 /** One run after the other, as each takes the machine for itself. */
 async function runAll(proofs: Proof[], isQuick: boolean): Promise<{ reports: Report[]; skipped: string[] }> {
-  const [ofCluster = [], ofSuites = []] = [true, false].map((is) =>
-    proofs.filter(({ file }) => (file === CLUSTER) === is),
-  )
+  const ofCluster = proofs.filter(({ file }) => file === CLUSTER)
+  const ofSuites = proofs.filter(({ file }) => file !== CLUSTER)
   const reports = await run('on the embedded database', ofSuites)
   const left: string[] = []
   if (isQuick) left.push('left out by --quick: PostgreSQL, the cluster, the model, and what takes long')
