@@ -184,6 +184,8 @@ async function main(): Promise<void> {
     return [name, sentence, how, tried, outcome]
   })
   console.log(`\n${formatTable([HEAD, ...rows])}`)
+  for (const report of reports.filter(({ outcome }) => outcome === 'failed'))
+    console.log(`failed: ${nameOf(report)}: ${report.reason}`)
   for (const line of skipped) console.log(`skipped: ${line}`)
   if (values.write) {
     const day = new Date().toISOString().slice(0, 10)

@@ -8,7 +8,7 @@ export interface Report {
   titles: string[]
   /** A suite is told of when it was skipped or failed by itself; otherwise its tests tell. */
   outcome: 'passed' | 'failed' | 'skipped'
-  /** Why it was skipped, where that was said. */
+  /** Why it was skipped, where that was said, or failed. */
   reason?: string
   /** What it told of itself. */
   diagnostics: string[]
@@ -41,6 +41,7 @@ function outcomeOf({ type, data }: Ended): Pick<Report, 'outcome' | 'reason'> | 
   if (data.skip)
     return typeof data.skip === 'string' ? { outcome: 'skipped', reason: data.skip } : { outcome: 'skipped' }
   if (type === 'test:pass') return data.details.type === 'suite' ? undefined : { outcome: 'passed' }
-  const { failureType } = data.details.error as { failureType?: string }
-  return failureType === 'subtestsFailed' ? undefined : { outcome: 'failed' }
+  const { failureType, message, cause } = data.details.error as Error & { failureType?: string }
+  if (failureType === 'subtestsFailed') return undefined
+  return { outcome: 'failed', reason: cause instanceof Error ? cause.message : message }
 }

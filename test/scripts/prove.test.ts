@@ -64,6 +64,7 @@ suite('a promise', async () => {
     const { holds, tried, outcome } = judge(proofOf('holds', 'is cut'), reports)
     assert.deepEqual([holds, tried], [false, '2 tests, 80 sequences at random'])
     assert.equal(outcome, `failed: ${file}, a lock, is cut`)
+    assert.equal(reports.find(({ titles }) => titles.includes('is cut'))?.reason, 'it is')
   })
 
   test('does not hold when its suite failed at its end', () => {
