@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { promisify } from 'node:util'
 import { generateOpenApi } from '../scripts/openapi.ts'
+import * as promises from '../scripts/promises.ts'
 import { writeExample, writeReadme } from '../scripts/settings.ts'
 import { SETTINGS } from '../src/settings.ts'
-import { blocksOf, findBroken, inlineCodeOf } from './support/documents.ts'
+import { blocksOf, findBroken, inlineCodeOf, literalOf } from './support/documents.ts'
 import { startServer } from './support/server.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -46,6 +47,20 @@ suite('the documents', () => {
         if (title) tests++
       }
       if (/\| (met|in part) \|/.test(row)) assert.ok(tests > 0, row)
+    }
+  })
+
+  test('README tells the promises of the contract, each with tests that there are', async () => {
+    const readme = await read('README.md')
+    assert.equal(readme, promises.writeReadme(readme), 'run: npm run prove -- --quick --write')
+    assert.equal(promises.PROMISES.length, 9)
+    for (const { name, proofs } of promises.PROMISES) {
+      assert.ok(
+        proofs.some(({ isQuick }) => isQuick),
+        name,
+      )
+      for (const { file, titles } of proofs)
+        for (const title of titles) assert.match(await read(file), literalOf(title), `${name} in ${file}`)
     }
   })
 
@@ -98,11 +113,6 @@ suite('the documents', () => {
     assert.deepEqual(named(spanish), named(english))
   })
 })
-
-/** A title as it stands in a test's file; `…` stands for what a table of cases fills in. */
-function literalOf(title: string): RegExp {
-  return new RegExp(`(['"\`])${title.split('…').map(RegExp.escape).join('\\$\\{.+?\\}')}\\1`)
-}
 
 /** `…` stands for what differs from run to run. */
 function patternOf(line: string): RegExp {

@@ -87,7 +87,11 @@ async function crashUnderLoad(server: RunningProcess, clients: Client[], crash: 
   return restored
 }
 
-test('killing the module under load loses nothing that was answered, and the rest completes with its key', async () => {
+function answersOf(clients: Client[]): number {
+  return clients.reduce((sum, { answered }) => sum + answered, 0)
+}
+
+test('killing the module under load loses nothing that was answered, and the rest completes with its key', async (t) => {
   let server = await startProcess(await freshEnvironment())
   const clients = await Promise.all(Array.from({ length: 6 }, () => newClient(server)))
   const idle = await newClient(server)
@@ -99,6 +103,7 @@ test('killing the module under load loses nothing that was answered, and the res
     })
   await refreshOn(server, idle, () => idle.answered < 2)
   assert.equal(idle.answered, 2, 'a token answered long before the crash refreshes')
+  t.diagnostic(`${answersOf(clients)} refreshes around a kill -9`)
 })
 
 suite('PostgreSQL', needsPostgres, () => {
@@ -111,7 +116,7 @@ suite('PostgreSQL', needsPostgres, () => {
   }
   after(() => cluster?.remove())
 
-  test('killed under load loses nothing that was answered, and the module goes on without a restart', async () => {
+  test('killed under load loses nothing that was answered, and the module goes on without a restart', async (t) => {
     const server = await startProcess(await freshEnvironment({ DATABASE_URL: await clusterDatabase() }))
     const clients = await Promise.all(Array.from({ length: 6 }, () => newClient(server)))
     for (let crash = 1; crash <= 2; crash++)
@@ -123,6 +128,7 @@ suite('PostgreSQL', needsPostgres, () => {
         return server
       })
     assert.equal(server.process.exitCode, null)
+    t.diagnostic(`${answersOf(clients)} refreshes around a kill -9`)
   })
 
   test('stopped under load is answered with 503 within two seconds, and started again with 200', async () => {

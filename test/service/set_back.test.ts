@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
+import { tryAtRandom } from '../support/at_random.ts'
 import {
   type Answer,
   copySessions,
@@ -215,7 +216,7 @@ interface Row {
   isRevoked: boolean
 }
 
-test('any sequence of refreshes, repetitions, replays, logouts and set-backs ends as the contract says', async () => {
+test('any sequence of refreshes, repetitions, replays, logouts and set-backs ends as the contract says', async (t) => {
   const step = fc.record<Step>({
     do: fc.constantFrom(
       'refresh',
@@ -280,5 +281,5 @@ test('any sequence of refreshes, repetitions, replays, logouts and set-backs end
       assert.equal((await me(server, login.access_token)).status, row.isRevoked ? 401 : 200)
     }
   })
-  await fc.assert(property, { numRuns: 60 })
+  await tryAtRandom(t, property, 60)
 })

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 
 /** Made by what they are named with. */
-const MADE = /^(\.\/|demo\/)?(data|dist)(\/|$)/
+const MADE = /^(\.\/|demo\/)?(data|dist)(\/|$)|^PROOF\.md$/
 const FOLDERS_WITH_SCRIPTS = ['', 'demo', 'bench', 'packages/client', 'packages/verifier']
 
 /** The lines of fenced blocks of that language. */
@@ -88,4 +88,9 @@ export async function findBroken(folder: string, name: string): Promise<string[]
     ...brokenPaths(folder, document),
     ...(await brokenCommands(folder, document)),
   ]
+}
+
+/** A title as it stands in a test's file; `…` stands for what a table of cases fills in. */
+export function literalOf(title: string): RegExp {
+  return new RegExp(`(['"\`])${title.split('…').map(RegExp.escape).join('\\$\\{.+?\\}')}\\1`)
 }
