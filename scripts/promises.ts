@@ -189,7 +189,10 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
         isQuick: true,
       },
       { file: 'test/process/start_and_stop.test.ts', titles: ['a SIGTERM'] },
-      { file: 'test/http/server.test.ts', titles: ['within some ten seconds the server closes'] },
+      {
+        file: 'test/http/server.test.ts',
+        titles: ['more silent connections than the system lets it open keep others out for seconds, not for minutes'],
+      },
       { file: 'test/hashing/passwords.test.ts', titles: ['at the gate'] },
     ],
   },
