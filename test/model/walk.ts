@@ -103,7 +103,7 @@ export async function openWalks() {
         pending = createUnanswered()
         const rowInBatch: Database['rowInBatch'] = (...statement) => {
           takeEffect = () => database.rowInBatch(...statement)
-          throw new AuthError('AUTH_UNAVAILABLE')
+          return Promise.reject(new AuthError('AUTH_UNAVAILABLE'))
         }
         assert.equal((await ask(pending, Number(token), key as string, { rowInBatch })).code, 'AUTH_UNAVAILABLE')
       },
