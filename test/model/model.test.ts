@@ -11,7 +11,7 @@ import { openWalks } from './walk.ts'
 
 const run = promisify(execFile)
 const MODEL = join(import.meta.dirname, 'rotation.pml')
-/** How many tokens the session may see; 4 are 2.7 million states, 5 are 15 million, a minute and 1.2 GB. */
+/** How many tokens the session may see; 4 are 1.0 million states, 5 are 4.8 million. */
 const TOKENS = process.env.MODEL_TOKENS ?? '4'
 const WALKS = 100
 
