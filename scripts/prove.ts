@@ -1,7 +1,7 @@
 /**
- * Runs the tests that show the promises, and prints what came out: `npm run prove`, in less than twenty minutes on two
- * cores. `-- --quick`: the quickest tests of each, on the embedded database alone, in two. `-- --write` writes PROOF.md,
- * and README's table of promises. The exit code is 1 if one does not hold, or was not tried.
+ * Runs the tests that show the promises, and prints what came out: `npm run prove`, which stops after twenty minutes.
+ * `-- --quick`: the quickest tests of each, on the embedded database alone. `-- --write` writes PROOF.md, and README's
+ * table of promises. The exit code is 1 if one does not hold, or was not tried.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * Runs a program on a Node that can run Cerrojo: `node scripts/run.cjs [Node's options] program.ts [arguments]`.
- * Written so that any Node reads it, as it is the older ones that need it: npm up to 11.3 deletes the link to the Node that
- * it installed (npm/cli#4362), and on some systems that one is there and cannot run.
+ * Written so that any Node reads it, as it is the older ones that need it: npm up to 11.3 deletes the link to the Node
+ * that it installed (npm/cli#4362), and on some systems that one is there and cannot run.
  */
 'use strict'
 const { spawn, spawnSync } = require('node:child_process')

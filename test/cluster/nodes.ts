@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { freePort } from '../support/cluster.ts'
 import type { Json } from '../support/jose_by_hand.ts'
-import { call, type Server } from '../support/server.ts'
+import { call, DEFAULTS, type Server } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { type Machine, processesIn, signal } from './machine.ts'
 
@@ -28,14 +28,8 @@ export interface Nodes {
 
 /** All clients have one address, keys live for seconds, and one connection that is lost takes all looks with it. */
 const SETTINGS = {
+  ...DEFAULTS,
   DATABASE_POOL_SIZE: '4',
-  AUTH_BCRYPT_ROUNDS: '4',
-  AUTH_HASH_QUEUE: '2000',
-  AUTH_RATE_LIMIT_LOGIN: '0',
-  AUTH_RATE_LIMIT_ACCOUNT: '0',
-  AUTH_RATE_LIMIT_REGISTER: '0',
-  AUTH_RATE_LIMIT_REFRESH: '0',
-  AUTH_RATE_LIMIT_FAILURES: '0',
   AUTH_JWKS_CACHE_TTL_SEC: '2',
   AUTH_KEY_LEAD_DAYS: String(5 / (24 * 60 * 60)),
 }

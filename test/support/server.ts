@@ -43,7 +43,7 @@ export const onPostgres = process.env.TEST_DATABASE_URL !== undefined
 const embedded = new Map<string, Database>()
 
 /** Quick hashing for any number and no limits, so that each test sets only what it is about. */
-const DEFAULTS: Environment = {
+export const DEFAULTS: Environment = {
   AUTH_BCRYPT_ROUNDS: '4',
   AUTH_HASH_QUEUE: '2000',
   AUTH_RATE_LIMIT_LOGIN: '0',

@@ -2,8 +2,8 @@
 import type { AuthClient, Signal } from './index.ts'
 
 /**
- * Calls `open` with the access token, and again with each one that takes its place. The signal is aborted when that token
- * has ended: replaced (after the next `open`), expired, or logged out.
+ * Calls `open` with the access token, and again with each one that takes its place. The signal is aborted when that
+ * token has ended: replaced (after the next `open`), expired, or logged out.
  * @returns a function that ends that, and aborts the signal
  */
 export function eachToken(auth: AuthClient, open: (token: string, signal: Signal) => void): () => void {

@@ -20,7 +20,7 @@ export type {
 } from './types.ts'
 
 /**
- * A client for one server, and for one user: a server that renders or asks for many users must not share one among them.
+ * A client for one server, and for one user: a server that renders or asks for many must not share one among them.
  * Touches nothing of the page before it is called, so it can be imported anywhere.
  */
 export function createAuthClient(options: AuthClientOptions): AuthClient {

@@ -1,4 +1,4 @@
-/** What the tabs of one origin share, and when they wake. Outside of a page (Node, workers, native apps) there is none. */
+/** What the tabs of one origin share, and when they wake. Outside of pages (Node, workers, apps) there is none. */
 import { attempt } from './attempt.ts'
 
 export interface Page {

@@ -34,9 +34,7 @@ export async function repeatedly<Result>(
     }
 }
 
-/**
- * What the work comes to, or CLIENT_ABORTED as soon as the signal says so. The work goes on, for others may wait for it.
- */
+/** What the work comes to, or CLIENT_ABORTED as soon as the signal says so. It goes on, for others may wait for it. */
 export function unlessAborted<Result>(signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(aborted(signal?.reason))

@@ -121,8 +121,8 @@ export interface AuthClient {
   /**
    * Gets a new access token now; whoever else asks meanwhile, in any tab, gets the same one. Rarely needed, since a
    * refresh comes by itself before the access token expires.
-   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is over,
-   *   CLIENT_ABORTED when another has taken its place or a logout came first; any other code leaves it as it is
+   * @throws {AuthClientError} AUTH_TOKEN_REVOKED, AUTH_TOKEN_EXPIRED or AUTH_REFRESH_NOT_FOUND when the session is
+   *   over, CLIENT_ABORTED when another has taken its place or a logout came first; any other code leaves it as it is
    */
   refresh(waiting?: Waiting): Promise<Tokens>
 
@@ -140,7 +140,7 @@ export interface AuthClient {
 
   /**
    * The standard `fetch`, with the access token added; after a 401, once more with a new one, unless the token was new
-   * already. For servers that may see the token, and no others. The request's `signal` holds while it waits for a token.
+   * already. For servers that may see the token, and no others. Its `signal` holds while it waits for a token.
    * @throws {AuthClientError} when there is a session, but no valid token can be had for now
    * @throws {TypeError} when `fetch` itself does, and the reason of the signal
    */
