@@ -37,9 +37,10 @@ export async function registerGuard(app: FastifyInstance, config: Config): Promi
 
 /** Refuses what is for nobody here. The answer to a preflight is whole by now. */
 async function refuseStray(request: FastifyRequest, reply: FastifyReply) {
-  const { host: hosts = [] } = request.raw.headersDistinct ?? { host: [request.headers.host] } // inject() has none
-  const isHostOptional = request.raw.httpVersion === '1.0' && hosts.length === 0
-  if (!isHostOptional && (hosts.length !== 1 || !HOST_FORM.test(hosts[0] as string)))
+  const { httpVersion, rawHeaders } = request.raw
+  const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && /^host$/i.test(text)).length
+  const isHostOptional = httpVersion === '1.0' && hosts === 0
+  if (!isHostOptional && (hosts !== 1 || !HOST_FORM.test(request.headers.host as string)))
     throw refusal(400, 'The Host header must be there, once, and name a host')
   const isPreflight = request.routeOptions.url === '*'
   if (!request.is404 && !isPreflight) return

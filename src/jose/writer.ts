@@ -5,9 +5,9 @@
  */
 import {
   createCipheriv,
-  createHash,
   diffieHellman,
   generateKeyPairSync,
+  hash,
   KeyObject,
   publicEncrypt,
   randomBytes,
@@ -53,7 +53,7 @@ function agreeAndWrap(contentKey: Buffer, publicKey: KeyObject): { encryptedKey:
 
 /** RFC 7518, section 4.6.2: its one round of SHA-256 that gives 32 bytes. */
 export function concatKdf(secret: Buffer, info: Buffer): Buffer {
-  return createHash('sha256').update(uint32(1)).update(secret).update(info).digest()
+  return hash('sha256', Buffer.concat([uint32(1), secret, info]), 'buffer')
 }
 
 /** The OtherInfo of RFC 7518, section 4.6.2: what the derived key is for, who the parties are, and its length. */

@@ -94,8 +94,9 @@ function macOf(signed: Buffer, macKey: Buffer): Buffer {
 
 /** The first 16 bytes of the family's SHA-256 as a UUID of version 8 (RFC 9562, section 5.8). */
 export function sessionIdOf(family: Buffer): string {
-  const bytes = sha256(family).subarray(0, 16)
+  const bytes = sha256(family)
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+  const hex = bytes.toString('hex', 0, 16)
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }
