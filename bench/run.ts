@@ -4,6 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
 import { measureChainLength, measureMemory, measureTableSizes } from './measurements/growth.ts'
@@ -76,12 +77,7 @@ const startedAtMs = performance.now()
 console.log('    0 s  installing the FastAPI peer, unless it is there')
 await installFastapi()
 const stage = await openStage(isQuick)
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, async () => {
-    killChildren()
-    await stage.cluster.remove()
-    process.exit(1)
-  })
+atEnd(killChildren)
 try {
   const measured = await measureAll(stage)
   const [{ server_version }] = (await query(stage.cluster.url, 'show server_version')) as [{ server_version: string }]

@@ -13,9 +13,10 @@ import {
   realpathSync,
   rmSync,
 } from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { postgresUser } from '../support/cluster.ts'
+import { atEnd } from '../support/ending.ts'
 
 const LOOK_AGAIN_MS = 10
 
@@ -51,9 +52,7 @@ export function openMachine(): Machine {
     killAll(folder)
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
   }
-  process.on('exit', close)
-  for (const name of ['SIGINT', 'SIGTERM'] as const)
-    process.once(name, () => process.exit(128 + constants.signals[name]))
+  atEnd(close)
 
   return {
     folder,

@@ -1,4 +1,7 @@
-/** A throwaway PostgreSQL cluster of the system's own binaries, on a loopback port, run by a user that is not root. */
+/**
+ * A throwaway PostgreSQL cluster of the system's own binaries, on a loopback port, run by a user that is not root. It
+ * ends with this process, unless that is killed with SIGKILL.
+ */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import {
   appendFileSync,
@@ -16,6 +19,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import type { Certificate } from './certificates.ts'
+import { atEnd } from './ending.ts'
 
 export interface Cluster {
   /** Of the maintenance database. */
@@ -46,6 +50,12 @@ export async function startCluster(certificate?: Certificate): Promise<Cluster> 
   const port = await freePort()
   const url = `postgres://cerrojo@127.0.0.1:${port}/postgres`
   let server: ChildProcess | undefined
+  const isRunning = () => server?.pid && server.exitCode === null && server.signalCode === null
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+  const forget = atEnd(() => {
+    if (isRunning()) process.kill(server?.pid as number, 'SIGKILL') // which its children notice, and end
+    removeFolder()
+  })
 
   execFileSync(
     join(binaries, 'initdb'),
@@ -75,14 +85,15 @@ export async function startCluster(certificate?: Certificate): Promise<Cluster> 
       for (const id of [server?.pid as number, ...childrenOf(server?.pid as number)]) process.kill(id, signal)
     },
     async stop(signal) {
-      if (!server?.pid || server.exitCode !== null || server.signalCode !== null) return
+      if (!server?.pid || !isRunning()) return
       const ended = new Promise((resolve) => server?.once('exit', resolve))
       process.kill(signal === 'SIGKILL' ? -server.pid : server.pid, signal)
       await ended
     },
     async remove() {
       await cluster.stop('SIGKILL')
-      rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+      removeFolder()
+      forget()
     },
   }
   await cluster.start()
