@@ -38,7 +38,7 @@ export async function startHaProxy(machine: Machine, members: Member[]): Promise
 
 function configurationOf(port: number, members: Member[], closesLost: boolean): string {
   const servers = members.map(
-    (member) => `  server ${member.name} 127.0.0.1:${member.port} check port ${new URL(member.restUrl).port}`,
+    (member) => `  server ${member.name} ${member.address}:${member.port} check port ${new URL(member.restUrl).port}`,
   )
   return `
 defaults

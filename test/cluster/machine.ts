@@ -1,4 +1,4 @@
-/** A folder, and programs that run in it. All of them end with it, however this process ends. */
+/** A folder, and programs that run in it. All of them end with this process, unless that is killed. */
 import { type SpawnOptions, spawn } from 'node:child_process'
 import {
   chownSync,

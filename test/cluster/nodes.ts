@@ -20,6 +20,9 @@ export interface Node extends Server {
 
 export interface Nodes {
   all: Node[]
+  startAll(): Promise<void>
+  /** With SIGTERM. */
+  stopAll(): Promise<void>
   /** `cerrojo keys rotate`: the next keys come into use by themselves some seconds later. */
   rotateKeys(): Promise<void>
   /** The events that all of them have logged so far, at warn and above. */
@@ -43,20 +46,27 @@ export async function startNodes(machine: Machine, databaseUrl: string): Promise
   }
   const ports = [await freePort(), await freePort(), await freePort()]
   const all = ports.map((port, index) => createNode(machine, `node-${index + 1}`, { ...env, PORT: String(port) }))
-  await Promise.all(all.map((node) => node.start()))
   const linesOf = ({ name }: Node) =>
     machine
       .log(name)
       .split('\n')
       .filter((line) => /^\{.*\}$/.test(line))
-  return {
+  const nodes: Nodes = {
     all,
+    async startAll() {
+      await Promise.all(all.map((node) => node.start()))
+    },
+    async stopAll() {
+      await Promise.all(all.map((node) => node.stop('SIGTERM')))
+    },
     async rotateKeys() {
       const command = [join(ROOT, 'cli/cerrojo.ts'), 'keys', 'rotate']
       await promisify(execFile)(process.execPath, command, { env: { PATH: process.env.PATH, ...env } })
     },
     events: () => all.flatMap(linesOf).map((line) => JSON.parse(line)),
   }
+  await nodes.startAll()
+  return nodes
 }
 
 function createNode(machine: Machine, name: string, env: Record<string, string>): Node {

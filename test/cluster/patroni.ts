@@ -1,21 +1,28 @@
 /** Three PostgreSQL servers under Patroni, which keeps its mind in etcd: one leads, two follow. */
-import { realpathSync, writeFileSync } from 'node:fs'
+import { realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findPostgres, freePort } from '../support/cluster.ts'
 import { until } from '../support/wait.ts'
 import { freezeAll, killAll, type Machine, processesIn, signal } from './machine.ts'
+import type { Network } from './network.ts'
 
 /** Seconds after which a leader that is silent is no leader any more. */
 const TTL_SECONDS = 20
+const LOOPBACK = '127.0.0.1'
 /** Far longer than any of it takes, and each look asks three servers. */
 const PATIENCE = { withinMs: 120_000, everyMs: 200 }
 
 export interface Member {
   name: string
+  address: string
   port: number
   restUrl: string
   /** In which Patroni and its PostgreSQL work. */
   folder: string
+  /** Of the maintenance database, past all networks, for a superuser. */
+  socketUrl: string
+  /** The words before a command that is to run where it runs. */
+  enter: string[]
 }
 
 export interface Patroni {
@@ -28,17 +35,18 @@ export interface Patroni {
   restartEach(): Promise<void>
   /** Kills the leader's PostgreSQL and Patroni at once. */
   killLeader(): Promise<Member>
-  /** Stops all of the leader's processes, as if its cable were cut: connections to it hang. */
+  /** Cuts the leader off from everything: connections to it hang. */
   cutLeader(): Promise<Member>
+  /** Connects it again. */
+  reconnect(member: Member): void
   /** Stops what sends the leader's changes to the followers. */
   stallReplication(): Promise<void>
   /** Waits until another member than this one leads. */
   successorOf(leader: Member): Promise<void>
-  /**
-   * Starts it again. One that was cut off is reset first, as a watchdog does: woken instead, Patroni 3.0.2 takes the
-   * lead back from the successor (patroni/patroni#2689), and what that one has answered is lost.
-   */
+  /** Starts it again. */
   bringBack(member: Member): void
+  /** Puts a base backup in place of all data, as operators do: on the leader, from which the others clone theirs. */
+  restore(backup: string): Promise<void>
   /** From now on the leader waits for no follower. */
   replicateAsynchronously(): Promise<void>
 }
@@ -54,9 +62,12 @@ interface Status {
   timeline?: number
 }
 
-export async function startPatroni(machine: Machine): Promise<Patroni> {
-  const etcdUrl = `http://127.0.0.1:${await freePort()}`
-  const peerUrl = `http://127.0.0.1:${await freePort()}`
+/** @param network none: all is on the loopback address, and who is cut off is stopped */
+export async function startPatroni(machine: Machine, network: Network | undefined): Promise<Patroni> {
+  const home = { address: LOOPBACK, enter: [] }
+  const { address: etcdAddress } = network ?? home
+  const etcdUrl = `http://${etcdAddress}:${await freePort()}`
+  const peerUrl = `http://${etcdAddress}:${await freePort()}`
   const etcd = {
     'data-dir': machine.makeFolder('etcd/data'),
     'listen-client-urls': etcdUrl,
@@ -73,21 +84,27 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
 
   const members: Member[] = []
   let isSynchronous = true
-  for (const name of ['ada', 'bea', 'cat'])
-    members.push({
-      name,
-      port: await freePort(),
-      restUrl: `http://127.0.0.1:${await freePort()}`,
-      folder: machine.makeFolder(name),
-    })
+  for (const name of ['ada', 'bea', 'cat']) {
+    const { address, enter } = network?.join(name) ?? home
+    const [port, restPort, folder] = [await freePort(), await freePort(), machine.makeFolder(name)]
+    const socketUrl = `postgres://postgres@/postgres?host=${folder}&port=${port}`
+    members.push({ name, address, port, restUrl: `http://${address}:${restPort}`, folder, socketUrl, enter })
+  }
   for (const member of members) {
     // YAML is what it reads, and JSON is YAML.
     writeFileSync(join(member.folder, 'patroni.yml'), JSON.stringify(configurationOf(member, new URL(etcdUrl).host)))
     start(member)
   }
 
-  function start({ name, folder }: Member): void {
-    machine.start(name, 'patroni', [join(folder, 'patroni.yml')])
+  function start({ name, folder, enter }: Member): void {
+    const options = enter.length > 0 ? {} : undefined // who enters becomes PostgreSQL's user there
+    machine.start(name, 'env', [...enter, 'patroni', join(folder, 'patroni.yml')], options)
+  }
+
+  /** Stops Patroni, and with it PostgreSQL. */
+  async function stop({ name, folder }: Member): Promise<void> {
+    for (const { id, title } of processesIn(folder)) if (title.includes('patroni.yml')) signal(id, 'SIGTERM')
+    await until(`${name} to stop`, () => processesIn(folder).length === 0, PATIENCE)
   }
 
   /** Of all members, as any of them that answers sees it. */
@@ -147,8 +164,14 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
     },
     async cutLeader() {
       const former = await leader()
-      freezeAll(former.folder)
+      if (network) network.cut(former.name)
+      else freezeAll(former.folder)
       return former
+    },
+    reconnect(member) {
+      if (network) network.mend(member.name)
+      // Woken, Patroni 3.0.2 takes the lead back (patroni/patroni#2689); a watchdog resets it, as this does.
+      else patroni.bringBack(member)
     },
     async stallReplication() {
       const senders = processesIn((await leader()).folder).filter(({ title }) => title.includes('walsender'))
@@ -168,6 +191,14 @@ export async function startPatroni(machine: Machine): Promise<Patroni> {
       killAll(member.folder)
       start(member)
     },
+    async restore(backup) {
+      const first = await leader()
+      await Promise.all(members.filter((member) => member !== first).map(stop))
+      await stop(first)
+      for (const { folder } of members) rmSync(dataOf(folder), { recursive: true })
+      renameSync(backup, dataOf(first.folder))
+      for (const member of members) start(member)
+    },
     async replicateAsynchronously() {
       isSynchronous = false
       await tell(await leader(), 'PATCH', '/config', replication(isSynchronous))
@@ -183,7 +214,11 @@ export function postgresFolder(): string {
   return dirname(realpathSync(join(findPostgres() as string, 'postgres')))
 }
 
-function configurationOf({ name, port, restUrl, folder }: Member, etcdHost: string) {
+function dataOf(folder: string): string {
+  return join(folder, 'data')
+}
+
+function configurationOf({ name, address, port, restUrl, folder }: Member, etcdHost: string) {
   const restHost = new URL(restUrl).host
   return {
     scope: 'cerrojo',
@@ -202,14 +237,14 @@ function configurationOf({ name, port, restUrl, folder }: Member, etcdHost: stri
       initdb: [{ encoding: 'UTF8' }, { locale: 'C' }],
     },
     postgresql: {
-      listen: `127.0.0.1:${port}`,
-      connect_address: `127.0.0.1:${port}`,
-      data_dir: join(folder, 'data'),
+      listen: `${address}:${port}`,
+      connect_address: `${address}:${port}`,
+      data_dir: dataOf(folder),
       bin_dir: postgresFolder(),
       pgpass: join(folder, 'pgpass'),
       use_unix_socket: true,
       authentication: { superuser: { username: 'postgres' }, replication: { username: 'replicator' } },
-      pg_hba: ['local all all trust', 'host all all 127.0.0.1/32 trust', 'host replication all 127.0.0.1/32 trust'],
+      pg_hba: ['local all all trust', 'host all all samenet trust', 'host replication all samenet trust'],
       parameters: { unix_socket_directories: folder },
     },
   }

@@ -5,6 +5,7 @@ import { findPostgres } from '../support/cluster.ts'
 import { runSql } from '../support/server.ts'
 import { type HaProxy, startHaProxy } from './haproxy.ts'
 import type { Machine } from './machine.ts'
+import type { Network } from './network.ts'
 import { type Nodes, startNodes } from './nodes.ts'
 import { type Patroni, startPatroni } from './patroni.ts'
 
@@ -21,8 +22,8 @@ export interface Stage {
   createDatabase(): Promise<void>
 }
 
-export async function openStage(machine: Machine): Promise<Stage> {
-  const patroni = await startPatroni(machine)
+export async function openStage(machine: Machine, network: Network | undefined): Promise<Stage> {
+  const patroni = await startPatroni(machine, network)
   const proxy = await startHaProxy(machine, patroni.members)
   const adminUrl = proxy.urlOf('postgres', 'postgres')
   const databaseUrl = proxy.urlOf('cerrojo', 'cerrojo')
@@ -42,7 +43,7 @@ export async function openStage(machine: Machine): Promise<Stage> {
 export function missingPackages(): string[] {
   const isInstalled = (program: string) =>
     ['/usr/sbin', ...(process.env.PATH ?? '').split(':')].some((folder) => existsSync(join(folder, program)))
-  const needed = { patroni: 'patroni', etcd: 'etcd-server', haproxy: 'haproxy' }
+  const needed = { patroni: 'patroni', etcd: 'etcd-server', haproxy: 'haproxy', ip: 'iproute2' }
   const missing = Object.entries(needed)
     .filter(([program]) => !isInstalled(program))
     .map(([, name]) => name)

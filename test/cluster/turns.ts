@@ -9,16 +9,20 @@ import { after, before, suite, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { printTable } from '../../cli/keys.ts'
+import { postgresUser } from '../support/cluster.ts'
 import { decodeJson } from '../support/jose_by_hand.ts'
 import { until } from '../support/wait.ts'
 import { NOTHING } from './losses.ts'
 import { type Machine, openMachine } from './machine.ts'
+import { enterNetwork } from './network.ts'
 import { postgresFolder } from './patroni.ts'
+import { startProbe } from './probe.ts'
 import { missingPackages, openStage, type Stage } from './stage.ts'
 import { type Outcome, type Trial, tryTurn } from './trial.ts'
 
 const isShort = process.argv.includes('--short')
 const missing = missingPackages()
+const network = missing.length === 0 ? enterNetwork() : undefined
 const TIMEOUT_MS = 240_000
 /** For which nobody may be served longer than the database takes no writes. */
 const MOST_SECONDS_MORE = 15
@@ -31,9 +35,11 @@ interface Turn {
   isLong?: boolean
   /** Whether the database forgets, so that only who still stands in it must be served. */
   isSetBack?: boolean
+  /** Whether the nodes are stopped meanwhile, as an operator stops them, so that nobody can be served. */
+  isClosed?: boolean
 }
 
-function turn(name: string, { isLong, isSetBack }: Turn, fail: (trial: Trial) => Promise<void>): void {
+function turn(name: string, { isLong, isSetBack, isClosed }: Turn, fail: (trial: Trial) => Promise<void>): void {
   const options = { timeout: TIMEOUT_MS, skip: isLong && isShort && 'not in the short form' }
   test(name, options, async (context) => {
     const outcome = await tryTurn(stage, context.signal, fail)
@@ -45,7 +51,7 @@ function turn(name: string, { isLong, isSetBack }: Turn, fail: (trial: Trial) =>
     assert.deepEqual(isSetBack ? { ...NOTHING, wrongRefusals, strangeAnswers } : losses, NOTHING)
     if (isSetBack) assert.ok(losses.lostRotations > 0 && toldAhead > 0, 'rotations were lost, and the log tells it')
     assert.ok(
-      noRefresh <= noWrite + MOST_SECONDS_MORE,
+      isClosed || noRefresh <= noWrite + MOST_SECONDS_MORE,
       `${noRefresh} s without a refresh, ${noWrite} s without a write`,
     )
   })
@@ -71,11 +77,30 @@ function lineOf(turn: string, { losses, ...outcome }: Outcome): Record<string, s
   return Object.fromEntries(Object.entries(line).map(([column, value]) => [column, String(value)]))
 }
 
+async function pg(program: string, ...words: string[]): Promise<void> {
+  await promisify(execFile)(join(postgresFolder(), program), words, postgresUser())
+}
+
+/** A leader that is cut off does not know that it leads no more: meanwhile it may take writes, but must answer none. */
+async function loseUnheard({ patroni, served }: Trial): Promise<void> {
+  const former = await patroni.cutLeader()
+  const probe = startProbe(former.socketUrl)
+  try {
+    await patroni.successorOf(former)
+    await served()
+  } finally {
+    await probe.stop()
+  }
+  assert.equal(probe.timesMs.length, 0, 'writes that the former leader answered')
+  patroni.reconnect(former)
+  await patroni.whole()
+}
+
 suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${missing.join(' ')}` }, () => {
   before(
     async () => {
       machine = openMachine()
-      stage = await openStage(machine)
+      stage = await openStage(machine, network)
     },
     { timeout: TIMEOUT_MS },
   )
@@ -100,36 +125,35 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
     await patroni.whole()
   })
 
-  turn('is put back to a backup', { isLong: true, isSetBack: true }, async (trial) => {
+  turn('is put back to a dump', { isLong: true, isSetBack: true, isClosed: true }, async (trial) => {
     const { nodes, databaseUrl, seen } = trial
-    const file = join(trial.machine.folder, 'backup')
-    const pg = (program: string, ...words: string[]) => promisify(execFile)(join(postgresFolder(), program), words)
-    await pg('pg_dump', '--format=custom', `--file=${file}`, databaseUrl)
+    const dump = join(trial.machine.folder, 'dump')
+    await pg('pg_dump', '--format=custom', `--file=${dump}`, databaseUrl)
     await seen()
-    await Promise.all(nodes.all.map((node) => node.stop('SIGTERM')))
+    await nodes.stopAll()
     await trial.createDatabase()
-    await pg('pg_restore', `--dbname=${databaseUrl}`, file)
-    await Promise.all(nodes.all.map((node) => node.start()))
+    await pg('pg_restore', `--dbname=${databaseUrl}`, dump)
+    await nodes.startAll()
   })
 
-  turn('loses its leader without a word', { isLong: true }, async ({ patroni, served }) => {
-    const former = await patroni.cutLeader()
-    await patroni.successorOf(former)
-    await served()
-    patroni.bringBack(former)
+  turn('is put back to a base backup', { isLong: true, isSetBack: true, isClosed: true }, async (trial) => {
+    const { nodes, patroni, adminUrl, seen } = trial
+    const backup = join(trial.machine.folder, 'backup')
+    await pg('pg_basebackup', '--checkpoint=fast', `--pgdata=${backup}`, `--dbname=${adminUrl}`)
+    await seen()
+    await nodes.stopAll()
+    await patroni.restore(backup)
     await patroni.whole()
+    await nodes.startAll()
   })
+
+  turn('loses its leader without a word', { isLong: true }, loseUnheard)
 
   turn('loses its leader behind a proxy that keeps what hangs', { isLong: true }, async (trial) => {
-    const { patroni, proxy, served } = trial
-    await proxy.restart(false)
-    await served()
-    const former = await patroni.cutLeader()
-    await patroni.successorOf(former)
-    await served()
-    patroni.bringBack(former)
-    await patroni.whole()
-    await proxy.restart(true)
+    await trial.proxy.restart(false)
+    await trial.served()
+    await loseUnheard(trial)
+    await trial.proxy.restart(true)
   })
 
   turn('restarts each of its servers', { isLong: true }, ({ patroni }) => patroni.restartEach())
