@@ -1,4 +1,5 @@
 /** Three PostgreSQL servers under Patroni, which keeps its mind in etcd: one leads, two follow. */
+import { execFileSync } from 'node:child_process'
 import { realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findPostgres, freePort } from '../support/cluster.ts'
@@ -9,6 +10,7 @@ import type { Network } from './network.ts'
 /** Seconds after which a leader that is silent is no leader any more. */
 const TTL_SECONDS = 20
 const LOOPBACK = '127.0.0.1'
+const SCOPE = 'cerrojo'
 /** Far longer than any of it takes, and each look asks three servers. */
 const PATIENCE = { withinMs: 120_000, everyMs: 200 }
 
@@ -92,13 +94,14 @@ export async function startPatroni(machine: Machine, network: Network | undefine
   }
   for (const member of members) {
     // YAML is what it reads, and JSON is YAML.
-    writeFileSync(join(member.folder, 'patroni.yml'), JSON.stringify(configurationOf(member, new URL(etcdUrl).host)))
+    writeFileSync(configurationFileOf(member), JSON.stringify(configurationOf(member, new URL(etcdUrl).host)))
     start(member)
   }
 
-  function start({ name, folder, enter }: Member): void {
+  function start(member: Member): void {
+    const { name, enter } = member
     const options = enter.length > 0 ? {} : undefined // who enters becomes PostgreSQL's user there
-    machine.start(name, 'env', [...enter, 'patroni', join(folder, 'patroni.yml')], options)
+    machine.start(name, 'env', [...enter, 'patroni', configurationFileOf(member)], options)
   }
 
   /** Stops Patroni, and with it PostgreSQL. */
@@ -193,11 +196,17 @@ export async function startPatroni(machine: Machine, network: Network | undefine
     },
     async restore(backup) {
       const first = await leader()
-      await Promise.all(members.filter((member) => member !== first).map(stop))
+      const others = members.filter((member) => member !== first)
+      await Promise.all(others.map(stop))
       await stop(first)
+      // It would not lead from behind of what Patroni remembers.
+      const remove = ['-c', configurationFileOf(first), 'remove', SCOPE]
+      execFileSync('patronictl', remove, { input: `${SCOPE}\nYes I am aware\n` })
       for (const { folder } of members) rmSync(dataOf(folder), { recursive: true })
       renameSync(backup, dataOf(first.folder))
-      for (const member of members) start(member)
+      start(first)
+      await until('the backup to lead', () => leader().catch(() => undefined), PATIENCE)
+      for (const member of others) start(member)
     },
     async replicateAsynchronously() {
       isSynchronous = false
@@ -218,10 +227,14 @@ function dataOf(folder: string): string {
   return join(folder, 'data')
 }
 
+function configurationFileOf({ folder }: Member): string {
+  return join(folder, 'patroni.yml')
+}
+
 function configurationOf({ name, address, port, restUrl, folder }: Member, etcdHost: string) {
   const restHost = new URL(restUrl).host
   return {
-    scope: 'cerrojo',
+    scope: SCOPE,
     name,
     etcd3: { host: etcdHost },
     restapi: { listen: restHost, connect_address: restHost },
