@@ -136,7 +136,7 @@ suite('a cluster', { skip: missing.length > 0 && `missing: apt-get install ${mis
     await nodes.startAll()
   })
 
-  turn('is put back to a base backup', { isLong: true, isSetBack: true, isClosed: true }, async (trial) => {
+  turn('is put back to a backup', { isLong: true, isSetBack: true, isClosed: true }, async (trial) => {
     const { nodes, patroni, adminUrl, seen } = trial
     const backup = join(trial.machine.folder, 'backup')
     await pg('pg_basebackup', '--checkpoint=fast', `--pgdata=${backup}`, `--dbname=${adminUrl}`)
