@@ -53,7 +53,10 @@ export async function startCluster(certificate?: Certificate): Promise<Cluster> 
   const isRunning = () => server?.pid && server.exitCode === null && server.signalCode === null
   const removeFolder = () => rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
   const forget = atEnd(() => {
-    if (isRunning()) process.kill(server?.pid as number, 'SIGKILL') // which its children notice, and end
+    if (isRunning()) {
+      cluster.signal('SIGCONT') // who is stopped would not notice the end of its parent
+      process.kill(server?.pid as number, 'SIGKILL')
+    }
     removeFolder()
   })
 
