@@ -1,6 +1,6 @@
 /** What an operator does to keys. The rules of their life are the module's own, src/keys/. */
 import { randomUUID } from 'node:crypto'
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Config, StartError } from '../src/config.ts'
@@ -22,6 +22,7 @@ import { readSecrets } from '../src/keys/secret.ts'
 import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
 import { type Command, command, type Values } from './command.ts'
 import { SILENT, WAITING } from './database.ts'
+import { atSignal } from './terminal.ts'
 
 const ROTATE_OPTIONS = {
   use: { type: 'string', value: '<use>', about: 'only sig, enc, enc_front or mac (which rotates in no other way)' },
@@ -144,8 +145,9 @@ async function exportKeys(
     })
   if (isWatch) return keepFile(config, out, read)
   const text = await read()
-  if (out === undefined) console.log(text)
-  else await replaceFile(out, text)
+  if (out === undefined) return console.log(text)
+  atSignal()
+  replaceFile(out, text)
 }
 
 function ownUrl({ host, port }: Config): string {
@@ -156,27 +158,31 @@ function ownUrl({ host, port }: Config): string {
 async function keepFile(config: Config, path: string | undefined, read: () => Promise<string>): Promise<void> {
   if (path === undefined) throw new StartError('--watch needs --out, the file that it keeps')
   if (!config.databaseUrl) throw new StartError('--watch needs DATABASE_URL: the embedded database serves one process')
-  const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort())
-  /** False at the signal. */
-  const nextTime = () => pause(config.jwksCacheTtlSeconds * 1000, true, { signal: stop.signal }).catch(() => false)
+  let isWritten = false
+  atSignal(() => (isWritten ? 0 : undefined))
 
-  await replaceFile(path, await read())
+  replaceFile(path, await read())
+  isWritten = true
   console.log(`${path} is written, and will be every ${config.jwksCacheTtlSeconds} s until a signal`)
-  while (await nextTime())
+  for (;;) {
+    await pause(config.jwksCacheTtlSeconds * 1000)
     await read()
       .then((text) => replaceFile(path, text))
       .catch((error) => console.error(`cerrojo: ${path} stays as it is for now: ${error.message}`))
+  }
 }
 
-/** Whoever reads it meanwhile gets the old or the new one, whole; so does who reads it after a power cut. */
-async function replaceFile(path: string, text: string): Promise<void> {
+/**
+ * Whoever reads it meanwhile gets the old or the new one, whole; so does who reads it after a power cut. In one go, so
+ * that no signal leaves a draft behind.
+ */
+function replaceFile(path: string, text: string): void {
   const draft = `${path}.${randomUUID()}`
   try {
-    await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true })
-    await rename(draft, path)
+    writeFileSync(draft, text, { mode: 0o600, flag: 'wx', flush: true })
+    renameSync(draft, path)
   } catch (error) {
-    await rm(draft, { force: true })
+    rmSync(draft, { force: true })
     throw new StartError(`${path} cannot be written: ${(error as NodeJS.ErrnoException).code}`)
   }
 }

@@ -1,6 +1,7 @@
-/** What a command asks of whoever sits at the terminal, or reads of the program before it in a pipe. */
+/** What a command has from outside: from whoever sits at the terminal, from a pipe, and by a signal. */
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
+import { constants } from 'node:os'
 import { createInterface } from 'node:readline/promises'
 import { type Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -44,6 +45,16 @@ async function readOneLine(): Promise<string> {
     if (/^[^\r\n]+$/.test(text)) return text
   } catch {} // told below, like no line or several
   throw new StartError('standard input must be one line of UTF-8, the new password')
+}
+
+/**
+ * Ends the command at SIGINT and SIGTERM, whatever it waits for, but not in the middle of what is done in one go.
+ * Without it the system does so, in the middle of anything.
+ * @param lastWord answers the exit code; undefined for the one by which shells tell the signal
+ */
+export function atSignal(lastWord: (signal: string) => number | undefined = () => undefined): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => process.exit(lastWord(signal) ?? 128 + constants.signals[signal]))
 }
 
 /** Questions go to standard error, so that standard output holds the result alone. */

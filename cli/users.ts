@@ -11,7 +11,7 @@ import { type Config, StartError } from '../src/config.ts'
 import { type Command, command, type Values } from './command.ts'
 import { WAITING } from './database.ts'
 import { printTable, timeOf } from './keys.ts'
-import { confirm, linesOf, readNewPassword } from './terminal.ts'
+import { atSignal, confirm, linesOf, readNewPassword } from './terminal.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', about: 'JSON instead of text' } } as const
 const YES_OPTION = { yes: { type: 'boolean', about: 'that is meant; it is not asked for' } } as const
@@ -183,6 +183,12 @@ async function importUsers(config: Config, { json }: Values<typeof JSON_OPTION>,
     progress.show(imported)
   }
 
+  atSignal((signal) => {
+    progress.clear()
+    const error = `stopped by ${signal}; lines 1 to ${done} are done, of those behind them perhaps one batch`
+    console.error(json ? JSON.stringify({ error }) : `cerrojo: ${error}`)
+    return undefined
+  })
   await withAdmin(config, async (admin) => {
     const report = await admin
       .importUsers(lines, { onRefused, onProgress })
