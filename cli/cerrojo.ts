@@ -26,6 +26,10 @@ async function main(words: string[]): Promise<void> {
   const isHelp = words.includes('--help')
   if (leading === '' && (isHelp || words.length === 0)) return void process.stdout.write(HELP)
   if (leading === '' && words.includes('--version')) return console.log(manifest.version)
+  if (leading === '') {
+    const meant = closestMatch(words[0] as string, ['--help', '--version'])
+    throw new StartError(`a command comes first, but here ${words[0]}; did you mean ${meant}? See cerrojo --help`)
+  }
   const command = COMMANDS.find(({ name }) => `${leading} `.startsWith(`${name} `))
   if (command === undefined) {
     const group = COMMANDS.filter(({ name }) => name.startsWith(`${leading} `))

@@ -12,6 +12,7 @@ export const SILENT: Log = { info() {}, warn() {}, error() {} }
 export const WAITING: Log = { ...SILENT, warn: (line) => typeof line === 'string' && console.error(`cerrojo: ${line}`) }
 
 const DAY_SECONDS = 24 * 60 * 60
+const MOST_DAYS = 99_999
 
 async function migrate(config: Config): Promise<void> {
   const database = await openDatabase(config, WAITING)
@@ -20,7 +21,8 @@ async function migrate(config: Config): Promise<void> {
 }
 
 async function purge(config: Config, { days = defaultDays(config) }: { days?: string }): Promise<void> {
-  if (!/^\d{1,5}(\.\d+)?$/.test(days)) throw new StartError(`--days must be a number up to 99999, but is "${days}"`)
+  if (!/^\d+(\.\d+)?$/.test(days) || Number(days) > MOST_DAYS)
+    throw new StartError(`--days must be a number up to ${MOST_DAYS}, but is "${days}"`)
   const database = await openDatabase(config, WAITING, 0)
   const deleted = await purgeEndedSessions(database, Number(days) * DAY_SECONDS)
   await purgeCounters(database)
