@@ -72,8 +72,12 @@ export function loadConfig(env: Environment) {
     problems.push(`AUTH_COOKIE_SECURE must be true for AUTH_COOKIE_NAME "${cookieName}", but is false`)
   if (/^__Host-/i.test(cookieName) && cookiePath !== '/')
     problems.push(`AUTH_COOKIE_PATH must be / for AUTH_COOKIE_NAME "${cookieName}", but is "${cookiePath}"`)
-  if (config.keyGraceSeconds < config.accessTtlSeconds + config.clockSkewSeconds)
-    problems.push('AUTH_KEY_GRACE_DAYS must be longer than AUTH_ACCESS_TTL_SEC and AUTH_CLOCK_SKEW_SEC together')
+  const tokenSeconds = config.accessTtlSeconds + config.clockSkewSeconds
+  if (config.keyGraceSeconds < tokenSeconds)
+    problems.push(
+      `AUTH_KEY_GRACE_DAYS must be at least AUTH_ACCESS_TTL_SEC and AUTH_CLOCK_SKEW_SEC together, ${tokenSeconds} s, ` +
+        `but is ${config.keyGraceSeconds} s`,
+    )
   if (problems.length > 0) throw new StartError([...new Set(problems)].join('\n'))
   return config
 }

@@ -6,6 +6,7 @@ import Type, { type TSchema } from 'typebox'
 
 const DAY_SECONDS = 24 * 60 * 60
 const MOST = 2_147_483_647
+const MOST_DAYS = Math.floor(MOST / DAY_SECONDS)
 const CORES = availableParallelism()
 /** A token of RFC 9110, section 5.6.2. */
 const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/
@@ -155,8 +156,9 @@ function limit(name: string, unit: string, fallback: number, about: string) {
 function days(name: string, fallback: number, about: string) {
   const parse = (text: string) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) * DAY_SECONDS : text)
   const more = { parse, defaultInWords: String(fallback) }
-  const schema = Type.Number({ maximum: MOST })
-  return setting<number>(name, fallback * DAY_SECONDS, schema, 'a number of days up to 24855', `days ${about}`, more)
+  const schema = Type.Number({ maximum: MOST_DAYS * DAY_SECONDS })
+  const wanted = `a number of days up to ${MOST_DAYS}`
+  return setting<number>(name, fallback * DAY_SECONDS, schema, wanted, `days ${about}`, more)
 }
 
 function flag(name: string, fallback: boolean, about: string) {

@@ -130,6 +130,21 @@ suite('a bad variable', () => {
       assert.doesNotMatch(messageFor({ DATABASE_URL: url, PORT: 'http' }), /s3cret|ana/)
   })
 
+  test('tells the bounds that there are: a number at one is taken, and the next beyond it refused', () => {
+    const asked = Object.keys(VALUES).map((name) => [name, refusalOf({ [name]: '99999999999' })] as const)
+    const bounded = asked.flatMap(([name, message = '']) => {
+      const [, least = '0', most] = /(?:from (\d+) to|up to) (\d+), but/.exec(message) ?? []
+      return most === undefined ? [] : [{ name, least: Number(least), most: Number(most) }]
+    })
+    assert.ok(bounded.length > 20)
+    for (const { name, least, most } of bounded) {
+      const isRefused = (value: number) =>
+        new RegExp(`^${name} must be a .*number`).test(refusalOf({ [name]: String(value) }) ?? '')
+      for (const value of [least, most]) assert.equal(isRefused(value), false, `${name}=${value}`)
+      for (const value of [least - 1, most + 0.1, most + 1]) assert.ok(isRefused(value), `${name}=${value}`)
+    }
+  })
+
   test('tells the numbers and the words that it may be', () => {
     assert.match(messageFor({ AUTH_BCRYPT_ROUNDS: '99' }), /\b4\b.*\b16\b/)
     assert.match(messageFor({ AUTH_COOKIE_SAMESITE: 'Loose' }), /Strict.*Lax.*None/)
@@ -143,8 +158,11 @@ test('AUTH_KEYS_SECRET and its file are refused together', () => {
 
 test('AUTH_KEY_GRACE_DAYS is refused below the longest life of a token', () => {
   const env = { AUTH_ACCESS_TTL_SEC: '86400', AUTH_CLOCK_SKEW_SEC: '60' }
-  assert.match(messageFor({ ...env, AUTH_KEY_GRACE_DAYS: '1' }), /^AUTH_KEY_GRACE_DAYS must be longer than/)
-  assert.ok(loadConfig({ ...env, AUTH_KEY_GRACE_DAYS: '1.001' }))
+  assert.match(
+    messageFor({ ...env, AUTH_KEY_GRACE_DAYS: '1' }),
+    /^AUTH_KEY_GRACE_DAYS must be at least .* together, 86460 s, but is 86400 s$/,
+  )
+  assert.ok(loadConfig({ ...env, AUTH_CLOCK_SKEW_SEC: '0', AUTH_KEY_GRACE_DAYS: '1' }), 'which is exactly that long')
 })
 
 test('an address may be that of a socket, and a host may stand in brackets', () => {
@@ -191,13 +209,18 @@ suite('SameSite=None', () => {
 })
 
 function messageFor(env: Record<string, string>): string {
+  return refusalOf(env) ?? assert.fail('the environment was accepted')
+}
+
+/** @returns undefined when there is none */
+function refusalOf(env: Record<string, string>): string | undefined {
   try {
     loadConfig(env)
+    return undefined
   } catch (error) {
     assert.ok(error instanceof StartError)
     return error.message
   }
-  assert.fail('the environment was accepted')
 }
 
 /** The contract's env section: each name with its default as text, or undefined for one that is unset by default. */
