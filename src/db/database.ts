@@ -42,6 +42,8 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** So many statements may wait for their turn; whoever comes then is told to come again. */
+export const MOST_WAITING = 1000
 const ATTEMPTS = 4
 /** So long nothing must have failed before the log says that the database is back: where writes stall, looks go on. */
 const BACK_AFTER_MS = 5000

@@ -6,12 +6,11 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import pg from 'pg'
 import { type Config, StartError } from '../config.ts'
 import type { Log } from '../models/types.ts'
-import type { Engine, Rows, Run } from './database.ts'
+import { type Engine, MOST_WAITING, type Rows, type Run } from './database.ts'
 import { migrate } from './migrations.ts'
 
 /** How long a request waits for a connection, and then for its answer; a 503 is promised within 2 s. */
 export const TIMEOUT_MS = 600
-const MOST_WAITING = 1000
 const START_RETRY_MS = 500
 const TOO_MANY_CONNECTIONS = '53300'
 const TOO_MANY_PAUSE_MS = 60_000

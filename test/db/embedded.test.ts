@@ -12,6 +12,7 @@ import { freshEnvironment, startServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 const MEGABYTE = 1024 * 1024
+const SILENT = { info() {}, warn() {}, error() {} }
 
 /** A small file system of its own, or undefined where none can be mounted. */
 function mountSmallDisk(megabytes: number): string | undefined {
@@ -34,6 +35,21 @@ suite('the embedded database', async () => {
     const folder = join(env.AUTH_DATA_DIR as string, 'new')
     await startServer({ ...env, AUTH_DATA_DIR: folder })
     assert.equal(statSync(folder).mode & 0o777, 0o700)
+  })
+
+  test('has a thousand statements wait at most, and answers those and all that come later', async () => {
+    const { DATABASE_URL: _, ...env } = await freshEnvironment()
+    const database = await openDatabase(loadConfig(env), SILENT)
+    after(() => database.close())
+    const ask = () => database.rows`select 1 as one`
+    const answers = await Promise.allSettled(Array.from({ length: 1 + 1000 + 100 }, ask))
+    const refusals = answers.filter((answer) => answer.status === 'rejected')
+    assert.equal(refusals.length, 100)
+    for (const { reason } of refusals) {
+      assert.equal(reason.code, 'AUTH_UNAVAILABLE')
+      assert.match(reason.cause.message, /^1000 statements wait for the embedded database already$/)
+    }
+    assert.deepEqual(await ask(), [{ one: 1 }])
   })
 
   const disk = mountSmallDisk(110)
