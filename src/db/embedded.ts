@@ -2,11 +2,11 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
 import type { PGlite } from '@electric-sql/pglite'
 import pLimit from 'p-limit'
 import { StartError } from '../config.ts'
-import type { Engine } from './database.ts'
+import { type Engine, MOST_WAITING } from './database.ts'
 import { migrate } from './migrations.ts'
 
 const REOPEN_INTERVAL_MS = 5000
@@ -44,8 +44,10 @@ export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrat
   }
 
   const inTurn = pLimit(1)
-  const ask = <Answer>(work: (open: PGlite) => Promise<Answer>): Promise<Answer> =>
-    inTurn(async () => {
+  async function ask<Answer>(work: (open: PGlite) => Promise<Answer>): Promise<Answer> {
+    if (inTurn.pendingCount >= MOST_WAITING)
+      throw new Error(`${MOST_WAITING} statements wait for the embedded database already`)
+    return inTurn(async () => {
       database ??= await reopened()
       try {
         return await work(database)
@@ -54,6 +56,7 @@ export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrat
         throw error
       }
     })
+  }
   const close = () =>
     inTurn(async () => {
       await database?.close()
@@ -70,6 +73,7 @@ export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrat
 /** Two processes would ruin the embedded database. SQLite holds the kernel's lock, which ends with its process. */
 async function lockFolder(dataDir: string): Promise<DatabaseSync> {
   const holderFile = join(dataDir, 'process-id')
+  const { DatabaseSync } = await import('node:sqlite') // Node 22 and 24 warn at its import
   const lock = new DatabaseSync(join(dataDir, 'lock'), { timeout: 0 })
   try {
     lock.exec('begin exclusive')

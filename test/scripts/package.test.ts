@@ -131,7 +131,7 @@ suite('the package', { skip }, () => {
       `import { buildApp, type Config, loadConfig, StartError } from 'cerrojo'
        const config: Config = loadConfig({ PORT: '0' })
        export const seconds: number = config.accessTtlSeconds
-       export const status: Promise<number> = buildApp(config).then((app) => app.inject('/')).then((it) => it.statusCode)
+       export const status: Promise<number> = buildApp(config).then((app) => app.inject('/')).then((a) => a.statusCode)
        export const isExplained = (error: unknown): error is StartError => error instanceof StartError
        // @ts-expect-error settings are read by loadConfig
        buildApp({ PORT: '0' })`,
@@ -143,7 +143,10 @@ suite('the package', { skip }, () => {
 
   test('is imported by every name that it exports, by CommonJS too, and starts nothing by that', async () => {
     for (const name of Object.keys(manifest.exports).map((entry) => entry.replace('.', 'cerrojo')))
-      if (!name.endsWith('.json')) await run('node', '--input-type=module', '-e', `await import('${name}')`)
+      if (!name.endsWith('.json')) {
+        const { stdout, stderr } = await run('node', '--input-type=module', '-e', `await import('${name}')`)
+        assert.deepEqual([stdout, stderr], ['', ''])
+      }
     const { stdout } = await run('node', '-p', `process.version + typeof require('cerrojo').buildApp`)
     assert.equal(stdout, 'v22.13.0function\n')
   })
@@ -174,7 +177,8 @@ suite('the package', { skip }, () => {
       const document = await readFile(join(ROOT, 'docs/embedding.md'), 'utf8')
       const [, program = ''] = new RegExp(`### ${name}\n\n\`\`\`js\n(.*?)\`\`\``, 's').exec(document) ?? []
       await writeFile(join(outside, `${name}.js`), program)
-      await whileServing(['node', `${name}.js`], async (url) => {
+      const command = ['node', '--disable-warning=ExperimentalWarning', `${name}.js`]
+      const output = await whileServing(command, async (url) => {
         const ask = (method: string, path: string, headers = {}, body?: unknown) =>
           call(url, method, `/identity${path}`, { headers, body })
         const credentials = newCredentials()
@@ -207,9 +211,11 @@ suite('the package', { skip }, () => {
         const ofHost = await fetch(url)
         assert.deepEqual([ofHost.status, await ofHost.text()], [200, 'the host'])
         assert.equal(ofHost.headers.get('x-request-id'), null, 'nothing of ours is in the answers of the host')
+        await assert.rejects(fetch(url.replace('127.0.0.1', '127.0.0.2')), 'it listens on this one address')
         const unknownToHost = await fetch(`${url}/auth/me`)
         assert.equal(unknownToHost.status, 404)
         assert.doesNotMatch(await unknownToHost.text(), /AUTH_/)
       })
+      assert.doesNotMatch(output, /Warning/)
     })
 })
