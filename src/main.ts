@@ -1,6 +1,8 @@
 /** Puts the module together, and runs it when started as a program. */
+import { existsSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
 import manifest from '../package.json' with { type: 'json' }
@@ -96,6 +98,8 @@ async function run(): Promise<void> {
   for (const warning of findStrangeVariables(environment)) console.warn(warning)
   const config = loadConfig(environment)
   const stopAsked = waitForSignal()
+  if (!config.databaseUrl && !existsSync(join(config.dataDir, 'postgres')))
+    console.log(`Making the embedded database in ${config.dataDir}: some seconds, at the first start alone`)
 
   const app = await Promise.race([stopAsked, buildApp(config)])
   if (!app) return // nobody was served yet, and what a start leaves half done the next one finishes
