@@ -1,6 +1,6 @@
 /** Writes dist/cerrojo.zip, the module alone with what it needs to be installed and run: `npm run zip`. */
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, posix } from 'node:path'
 import { type Zippable, zipSync } from 'fflate'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -28,7 +28,11 @@ export async function writeZip(path: string): Promise<void> {
   const add = (name: string, content: Uint8Array) => {
     files[`cerrojo/${name}`] = [content, { mtime: MODIFIED }]
   }
-  for (const name of await filesBelow(CONTENT)) add(name, await readFile(join(ROOT, name)))
+  const names = await filesBelow(CONTENT)
+  for (const name of names) {
+    const content = await readFile(join(ROOT, name))
+    add(name, name.endsWith('.md') ? Buffer.from(keepLinks(name, String(content), names)) : content)
+  }
   add('README.md', await readFile(join(import.meta.dirname, 'zip_readme.md')))
   const { scripts, ...manifest } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
   const ownScripts = { start: scripts.start, dev: scripts.dev }
@@ -36,6 +40,14 @@ export async function writeZip(path: string): Promise<void> {
 
   await mkdir(dirname(path), { recursive: true })
   await writeFile(path, zipSync(files))
+}
+
+/** In place of a link to what is not in the zip its text stands, and where that is. */
+function keepLinks(name: string, document: string, names: string[]): string {
+  return document.replaceAll(/\[([^\]]+)\]\(([^):\s#]+)(#[\w-]+)?\)/g, (link, text, path) => {
+    const isInside = ['README.md', ...names].includes(posix.join(posix.dirname(name), path))
+    return isInside ? link : `${text} (in the repository)`
+  })
 }
 
 async function filesBelow(names: string[]): Promise<string[]> {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { globSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { unzipSync } from 'fflate'
 import { writeZip } from '../../scripts/zip.ts'
-import { findBroken } from '../support/documents.ts'
+import { brokenLinks, findBroken } from '../support/documents.ts'
 import { outsideEnvironment } from '../support/outside.ts'
 import { call, logInSomebody } from '../support/server.ts'
 
@@ -40,9 +41,20 @@ test('the zip, unpacked into an empty folder, runs by the command of its README,
     endAll()
   }
   await ended
-  assert.match(output, /listens on/)
+  assert.match(output, /^Making the embedded database in \.\/data: some seconds.*\nCerrojo .* listens on/m)
 })
 
 test('every link, path and command in its README leads somewhere, the command for operators too', async () => {
   assert.deepEqual(await findBroken(unpacked, 'README.md'), [])
+})
+
+test('every link of its documents leads to something in it, and what is elsewhere is said to be', async () => {
+  const names = globSync('**/*.md', { cwd: unpacked, exclude: ['node_modules'] })
+  assert.ok(names.includes('SECURITY.md') && names.includes(join('docs', 'where.md')))
+  for (const name of names) {
+    const path = join(unpacked, name)
+    assert.deepEqual(brokenLinks(path, await readFile(path, 'utf8')), [], name)
+  }
+  const verifier = /packages\/verifier \(in the repository\)/
+  assert.match(await readFile(join(unpacked, 'docs/operating.md'), 'utf8'), verifier)
 })
