@@ -22,11 +22,13 @@ function watch(client: AuthClient): AuthState[] {
 const statusesOf = (states: AuthState[]) => states.map(({ status }) => status)
 
 suite('state', () => {
-  test('is unknown, then tells who is logged in, and of the logout', async () => {
+  test('is unknown until somebody subscribes, then tells who is logged in, and of the logout', async () => {
     const proxy = await startProxy(server.url)
     const store = memoryStore()
     const { credentials } = await registerAndLogIn(openClient({ baseUrl: proxy.url, store }))
     const client = openClient({ baseUrl: proxy.url, store })
+    assert.ok(await client.getAccessToken())
+    assert.deepEqual(client.state, { status: 'unknown' })
     const states = watch(client)
     await eventually(() => assert.equal(client.state.status, 'loggedIn'))
     assert.ok(client.state.status === 'loggedIn' && client.state.user.email === credentials.email)
