@@ -1,4 +1,8 @@
-/** What an operator does, and what befalls a database, at the push of a button: for the demo only. */
+/**
+ * What an operator does, and what befalls a database, at the push of a button: for the demo only. Its SQL is for what
+ * cerrojo/admin has no function for: whose a session is, which a page knows of itself, and to set a session back, which
+ * nobody does on purpose.
+ */
 import { setTimeout as pause } from 'node:timers/promises'
 import { verifyEmail } from '../admin/users.ts'
 import { endOtherKeys } from '../cli/keys.ts'
