@@ -24,11 +24,13 @@ export interface Promised {
 
 const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
   P1: {
-    how: 'killed under load, again and again, and every answer looked up afterwards; leaders of a cluster killed and cut off',
+    how:
+      'killed under load, again and again, and every answer looked up afterwards; leaders of a cluster ' +
+      'killed and cut off',
     proofs: [
       {
         file: 'test/process/crash.test.ts',
-        titles: ['killing the module under load loses nothing that was answered, and the rest completes with its key'],
+        titles: ['killing the module under load loses nothing answered, and the rest completes with its key'],
         isQuick: true,
       },
       {
@@ -72,7 +74,7 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
       {
         file: 'test/process/crash.test.ts',
         titles: [
-          'killing the module under load loses nothing that was answered, and the rest completes with its key',
+          'killing the module under load loses nothing answered, and the rest completes with its key',
           'killed under load loses nothing that was answered, and the module goes on without a restart',
         ],
       },
@@ -81,7 +83,9 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P4: {
-    how: 'logouts against refreshes at the same moment, five hundred times; used tokens shown again; walks at random; a model',
+    how:
+      'logouts against refreshes at the same moment, five hundred times; used tokens shown again; walks at ' +
+      'random; a model',
     proofs: [
       {
         file: 'test/service/refresh.test.ts',
@@ -105,7 +109,9 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P5: {
-    how: 'stopped, stalled, far away, in recovery, on a full disk; asked all the while, and afterwards without a restart',
+    how:
+      'stopped, stalled, far away, in recovery, on a full disk; asked all the while, and afterwards ' +
+      'without a restart',
     proofs: [
       {
         file: 'test/limits/rate_limits.test.ts',
@@ -124,7 +130,9 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P6: {
-    how: 'rotations every few seconds under a stream of requests, on one node and on several; clocks that are set; new secrets',
+    how:
+      'rotations every few seconds under a stream of requests, on one node and on several; clocks that are ' +
+      'set; new secrets',
     proofs: [
       {
         file: 'test/keys/rotation.test.ts',
@@ -150,7 +158,9 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P8: {
-    how: 'copies put back between refreshes, owners against thieves, walks at random; a backup restored; a failover that loses two seconds; a model',
+    how:
+      'copies put back between refreshes, owners against thieves, walks at random; a backup restored; a ' +
+      'failover that loses two seconds; a model',
     proofs: [
       {
         file: 'test/service/set_back.test.ts',
@@ -169,7 +179,9 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P9: {
-    how: 'guesses, floods of refusals, half requests and silent connections, while others go on and the module is told to stop',
+    how:
+      'guesses, floods of refusals, half requests and silent connections, while others go on and the ' +
+      'module is told to stop',
     proofs: [
       {
         file: 'test/limits/rate_limits.test.ts',
@@ -183,7 +195,7 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
       {
         file: 'test/process/start_and_stop.test.ts',
         titles: [
-          'is kept waiting by nobody who has not sent a whole request, and the folder is free for the next start',
+          'is kept waiting by nobody without a whole request, and the folder is free for the next start',
           'is not kept waiting at all by connections that say nothing, or nothing more',
         ],
         isQuick: true,

@@ -19,7 +19,8 @@ for package in packages/client packages/verifier; do
   [ "$own" = "$version" ] || refuse "$package has version $own, but the module $version; give both the same"
 done
 newest=$(sed -nE 's/^## //p' CHANGELOG.md | head -1)
-[ "$newest" = "$version" ] || refuse "CHANGELOG.md begins with $newest, but package.json says $version; write its section"
+[ "$newest" = "$version" ] ||
+  refuse "CHANGELOG.md begins with $newest, but package.json says $version; write its section"
 
 npm pack # builds dist/ anew
 mv "cerrojo-$version.tgz" dist/

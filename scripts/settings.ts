@@ -4,8 +4,8 @@ import { SETTINGS, type Setting } from '../src/settings.ts'
 
 const EXAMPLE = new URL('../.env.example', import.meta.url)
 const README = new URL('../README.md', import.meta.url)
-const HEAD = `# Every variable with its default. Copy this file to .env and change what you need; an empty value, like a missing
-# line, means the default. Those without one stand behind a #.
+const HEAD = `# Every variable with its default. Copy this file to .env and change what you need; an empty value, like a
+# missing line, means the default. Those without one stand behind a #.
 `
 const MARKS = /(<!-- settings -->\n)[\s\S]*(<!-- end of settings -->)/
 

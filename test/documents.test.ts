@@ -95,7 +95,7 @@ suite('the documents', () => {
     assert.ok((await read('README.md')).includes(`Cerrojo ${version} listens on http://127.0.0.1:3000 and uses`))
   })
 
-  test('nobody is told to run npx cerrojo who has not installed the package, as npx would fetch any of that name', async () => {
+  test('nobody is told to run npx cerrojo before the package is installed, as npx would fetch any such', async () => {
     const told = globSync(['*.md', 'docs/*.md', 'scripts/*.md', 'cli/*.ts', 'src/**/*.ts'], { cwd: ROOT })
     assert.ok(told.includes('README.md') && told.includes('cli/cerrojo.ts'))
     for (const name of told.filter((name) => name !== join('docs', 'embedding.md')))

@@ -186,7 +186,7 @@ suite('cerrojo keys', () => {
     assert.match(await refused(embedded, 'keys', 'export', '--watch', '--out', 'x'), /--watch needs DATABASE_URL/)
   })
 
-  test('what it reads and makes is opened and sealed with the secret of the environment, which may stand in a file', async () => {
+  test('what it reads and makes is sealed with the secret of the environment, which may stand in a file', async () => {
     const env = await freshEnvironment()
     const secret = await readFile(fileOf(env), 'utf8')
     const path = join(env.AUTH_DATA_DIR as string, 'mounted')
@@ -223,7 +223,7 @@ suite('cerrojo keys', () => {
     assert.match(await refused(env, 'keys', 'list'), /does not open/)
   })
 
-  test('reset deletes all keys when it is told yes, without their secret; access tokens die, and sessions live', async () => {
+  test('reset deletes all keys when told yes, without their secret; access tokens die, and sessions live', async () => {
     const server = await startServer()
     const { access_token, refresh_token } = await logInSomebody(server)
     await server.close()
@@ -256,7 +256,7 @@ suite('cerrojo keys, beside a server', { skip: onPostgres ? false : 'it would ho
     assert.deepEqual(await states(server.env), ['enc active', ...NOW])
   })
 
-  test('export --watch keeps the file current through rotations and a database in trouble, until a signal', async () => {
+  test('export --watch keeps its file current through rotations and a failing database, until a signal', async () => {
     const server = await startServer({ AUTH_JWKS_CACHE_TTL_SEC: '1' })
     const out = join(server.env.AUTH_DATA_DIR as string, 'keys.json')
     const kids = async () => JSON.parse(await readFile(out, 'utf8')).decryptionKeys.map((jwk: Jwk) => jwk.kid)
@@ -342,8 +342,9 @@ suite('cerrojo', () => {
     for (const name of names)
       assert.match(await run(env, ...name.split(' '), '--help'), new RegExp(`^Usage: cerrojo ${name}.*--help`, 's'))
     const wrong: [string[], string][] = [
-      [['fly'], ''],
-      [['--nonsense'], ''],
+      [['fly'], 'there is no command "fly"; did you mean'],
+      [['--versoin'], 'a command comes first, but here --versoin; did you mean --version? See cerrojo --help'],
+      [['--json', 'keys', 'list'], 'a command comes first, but here --json'],
       [['keys'], 'did you mean "keys list"'],
       [['keys', 'lst'], 'did you mean "keys list"'],
       [['keys', 'list', '--jsno'], 'did you mean --json'],
@@ -370,7 +371,7 @@ suite('cerrojo', () => {
     assert.equal((await refresh(after, refresh_token)).body.error.code, 'AUTH_REFRESH_NOT_FOUND')
   })
 
-  test('purge goes by the days that it is told, or that are set, or by thirty, and takes counters that have ended', async () => {
+  test('purge goes by the days that it is told or that are set, or by thirty, and takes ended counters', async () => {
     const env = await freshEnvironment()
     const [user] = await runSql(env, `insert into users (email, password_hash) values ('a@b.co', 'x') returning id`)
     const ages: [expiredDays: number, revokedDays: number | null][] = [
@@ -399,7 +400,7 @@ suite('cerrojo', () => {
     const set = { ...env, AUTH_PURGE_AFTER_DAYS: '2' }
     assert.equal(await run(set, 'purge'), 'deleted 2 sessions that ended more than 2 days ago\n')
     assert.equal((await runSql(env, 'select id from refresh_tokens')).length, 2)
-    for (const days of ['-1', '1e3', '100000', '1 day'])
+    for (const days of ['-1', '1e3', '99999.5', '100000', '1 day'])
       assert.match(await refused(env, 'purge', `--days=${days}`), /--days must be a number up to 99999/)
   })
 
@@ -408,12 +409,7 @@ suite('cerrojo', () => {
     if (env.DATABASE_URL) return t.skip('PostgreSQL serves several at once')
     await startServer(env)
     const { code, stderr } = await cerrojo(env, 'purge')
-    assert.deepEqual(
-      [code, stderr],
-      [
-        1,
-        `cerrojo: Stop the other process first: the embedded database in ${env.AUTH_DATA_DIR} is in use by process ${process.pid}\n`,
-      ],
-    )
+    const found = `the embedded database in ${env.AUTH_DATA_DIR} is in use by process ${process.pid}`
+    assert.deepEqual([code, stderr], [1, `cerrojo: Stop the other process first: ${found}\n`])
   })
 })

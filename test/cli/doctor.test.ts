@@ -183,7 +183,7 @@ suite('cerrojo doctor, on keys', () => {
       change: (env) => addKey(env, { use: 'enc', first_use: soon() + 6 * DAY_SECONDS }),
       says: [
         /^ok: 5 open/,
-        /^hint: the enc key 2 comes into use on \d{4}-\S+Z; its kid is [\w-]{43}: resource servers must .*cerrojo keys export$/,
+        /^hint: the enc key 2 comes into use on \d{4}-\S+Z; its kid is [\w-]{43}: resource .*cerrojo keys export$/,
       ],
     },
     'a mac key is old, which is no fault': {
@@ -197,7 +197,7 @@ suite('cerrojo doctor, on keys', () => {
     'the secret is wrong': {
       change: (env) => Object.assign(env, { AUTH_KEYS_SECRET: newSecret() }),
       says: [
-        /^broken: The \w+ key 1 in the database does not open with the secret from AUTH_KEYS_SECRET: copy .*reset --yes/,
+        /^broken: The \w+ key 1 in the database does not open with the secret from AUTH_KEYS_SECRET: .*reset --yes/,
       ],
       code: 1,
     },

@@ -159,7 +159,7 @@ suite('a batch', () => {
       }),
     ))
 
-  test('that fails otherwise fails for all in it and for those who wait, and who comes later is asked for', async () => {
+  test('that fails otherwise fails for all in it and for those who wait, and later ones are asked for', async () => {
     const { ask, asked } = createAsk(new Set([4]))
     const row = createBatches(ask, () => false)
     const answers = [4, 6, 8].map((value) => row([value]))

@@ -45,7 +45,9 @@ suite('PostgreSQL', needsPostgres, async () => {
   const backends = async (env: Environment) => {
     const name = new URL(env.DATABASE_URL as string).pathname.slice(1)
     const [row] = await admin(
-      `select count(*)::int as count from pg_stat_activity where datname = '${name}' and backend_type = 'client backend'`,
+      `select count(*)::int as count
+         from pg_stat_activity
+        where datname = '${name}' and backend_type = 'client backend'`,
     )
     return row?.count as number
   }
@@ -74,7 +76,7 @@ suite('PostgreSQL', needsPostgres, async () => {
     }
   })
 
-  test('whose commits stall never has more of our backends than the pool, looks go on, and the log tells it once', async () => {
+  test('whose commits stall never has more backends than our pool; looks go on, the log tells it once', async () => {
     const env = await onCluster({ DATABASE_POOL_SIZE: '8' })
     const server = await startProcess(env)
     const told = (event: string) => server.output().split(`"event":"${event}"`).length - 1
@@ -113,7 +115,7 @@ suite('PostgreSQL', needsPostgres, async () => {
     await server.end('SIGTERM')
   })
 
-  test('whose connections vanish without a word is asked over new ones, long before the system gives them up', async () => {
+  test('whose connections vanish silently is asked over new ones, long before the system gives them up', async () => {
     const env = await onCluster({ DATABASE_POOL_SIZE: '4' })
     const { url, loseConnections } = await startProxy(env.DATABASE_URL as string)
     const server = await startServer({ ...env, DATABASE_URL: url })
@@ -135,7 +137,7 @@ suite('PostgreSQL', needsPostgres, async () => {
     assert.ok((await backends(env)) <= 4)
   })
 
-  test('whose connections vanish while refreshes go on over new ones is asked by looks, too, over new ones', async () => {
+  test('whose connections vanish while refreshes go on over new ones is asked by looks over new ones too', async () => {
     const env = await onCluster({ DATABASE_POOL_SIZE: '8' })
     const { url, loseConnections } = await startProxy(env.DATABASE_URL as string)
     const server = await startServer({ ...env, DATABASE_URL: url })
@@ -222,7 +224,7 @@ suite('PostgreSQL', needsPostgres, async () => {
     await assert.rejects(startServer(env), /newer version.*901_less\.breaking\.sql/)
   })
 
-  test('may move: its address is read anew for each connection, and one that cannot be read leaves the old one', async () => {
+  test('may move: its address is read for each connection, and one that cannot be read leaves the old', async () => {
     const { DATABASE_URL = '', ...env } = await onCluster()
     const file = join(env.AUTH_DATA_DIR as string, '..', 'url')
     writeFileSync(file, `${DATABASE_URL}\n`)

@@ -1,4 +1,4 @@
-/** Every case in this folder, each under its file's name, against a module of our own or the one that HOSTILE_URL names. */
+/** Every case in this folder, under its file's name, against a module of our own or the one that HOSTILE_URL names. */
 import { globSync } from 'node:fs'
 import { basename } from 'node:path'
 import { suite } from 'node:test'

@@ -35,7 +35,7 @@ const wrapping = { ...newJwk(), alg: 'ECDH-ES+A256KW', kid: 'wrapping' }
 export const needs = ['module']
 
 export default function attack(): void {
-  test('a signature in a JWS that is called invalid, or of an algorithm that we do not take, is not verified', async () => {
+  test('a signature in a JWS that is called invalid, or of an algorithm not taken, is not verified', async () => {
     for (const { key, vector, token, header } of read('json_web_signature_test.json', 'jws')) {
       const outer = { alg: wrapping.alg, enc: 'A256GCM', cty: 'JWT', kid: wrapping.kid }
       const refusal = await refusalOf(storeOf({ sig: key, enc: wrapping }), encryptJwe(outer, token, wrapping))

@@ -163,7 +163,7 @@ suite('keys rotate by themselves', () => {
       }
     })
 
-  test('each use in its own time: an enc key is known days before its first use, the others two cache lifetimes', async () => {
+  test('each use in its time: an enc key is known days before its first use, others two cache lifetimes', async () => {
     const cases = [
       { env: {}, leads: { sig: 1200, enc: 7 * DAY_SECONDS, enc_front: 1200 } },
       { env: { AUTH_KEY_LEAD_DAYS: '0.5' }, leads: { sig: 1200, enc: DAY_SECONDS / 2, enc_front: 1200 } },

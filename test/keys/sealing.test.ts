@@ -172,7 +172,7 @@ suite('a key of another size or kind is refused, though it is sealed with the se
   })
 })
 
-test('the public half is derived from the sealed one: nothing that stands beside it in the row is published', async () => {
+test('the public half is derived from the sealed one: nothing beside it in the row is published', async () => {
   const server = await startServer()
   const { keys } = JSON.parse((await openStore(server)).published().body)
   for (const key of await readKeys(server.env)) {

@@ -127,7 +127,7 @@ suite('the secret', () => {
     assert.equal((await me(server, (await logInSomebody(server)).access_token)).status, 200)
   })
 
-  test('of before is not what a key is left under that was just being made when all others were sealed anew', async () => {
+  test('of before is not what a key is left under that was being made when all others were sealed anew', async () => {
     const server = await startServer()
     const before = await readFile(fileOf(server.env), 'utf8')
     const env = { ...server.env, AUTH_KEYS_SECRET: newSecret(), AUTH_KEYS_SECRET_PREVIOUS: before }

@@ -81,7 +81,8 @@ inline send(who, y, its, was_repeated) {
 inline receive(was_repeated) {
   /* An owner alone never loses the session, unless two of his requests for one token, without a key or with two, lie
      on both sides of a set-back; or he repeats one without a key, other than to the node that answered it 503. */
-  assert(standing != reused || stolen != NONE || is_excused || (was_repeated && !has_keys && (node || row.newest != memory)));
+  assert(standing != reused || stolen != NONE || is_excused ||
+    (was_repeated && !has_keys && (node || row.newest != memory)));
   if
   :: got != NONE && stored == x && stored_key == k ->
      stored = got; stored_key = (has_keys -> its_key : no_key); was_sent = false; was_sent_before_set_back = false

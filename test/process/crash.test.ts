@@ -91,7 +91,7 @@ function answersOf(clients: Client[]): number {
   return clients.reduce((sum, { answered }) => sum + answered, 0)
 }
 
-test('killing the module under load loses nothing that was answered, and the rest completes with its key', async (t) => {
+test('killing the module under load loses nothing answered, and the rest completes with its key', async (t) => {
   let server = await startProcess(await freshEnvironment())
   const clients = await Promise.all(Array.from({ length: 6 }, () => newClient(server)))
   const idle = await newClient(server)

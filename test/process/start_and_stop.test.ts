@@ -100,7 +100,7 @@ suite('a stop', { concurrency: true }, () => {
     return (performance.now() - startedMs) / 1000
   }
 
-  test('is kept waiting by nobody who has not sent a whole request, and the folder is free for the next start', async () => {
+  test('is kept waiting by nobody without a whole request, and the folder is free for the next start', async () => {
     const server = await start()
     const body = await registerSomebody(server)
     const halves = await Promise.all(
@@ -266,7 +266,7 @@ suite('five nodes that start at once on nothing', needsPostgres, () => {
       assert.equal(statSync(fresh.AUTH_DATA_DIR as string).mode & 0o777, 0o700)
     })
 
-  test('and have secrets of their own: the one that was first serves, and the others are told what to copy', async () => {
+  test('and have secrets of their own: the one that was first serves, the others are told what to copy', async () => {
     const env = await onCluster()
     const starts = Array.from({ length: 5 }, () =>
       startProcess({ ...env, AUTH_KEYS_SECRET: randomBytes(32).toString('base64url') }),

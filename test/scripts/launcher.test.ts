@@ -54,7 +54,7 @@ function start(command: string, args: string[], env: Record<string, string> = {}
 }
 
 suite('the launcher', { skip: process.platform === 'win32' && 'these cases are made of shell scripts' }, () => {
-  test('runs a program on the Node that started it, when that is new enough, and hands arguments and exit code on', async () => {
+  test('runs a program on the Node that started it, if new enough, and hands arguments and exit code on', async () => {
     const { ended, output } = start(process.execPath, [LAUNCHER, '--no-warnings', program, 'one', 'two words'])
     assert.equal(await ended, 7)
     assert.equal(output().trim(), 'one two words')

@@ -1,4 +1,4 @@
-/** What `npm run prove` makes of tests that pass, fail, are skipped, or never ran: small ones, run by node:test itself. */
+/** What `npm run prove` makes of tests that pass, fail, are skipped, or never ran: small ones, run by node:test. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -55,5 +55,6 @@ export function answersIn(text: string): Answer[] {
 export function rawPost(path: string, body: object, headers = ''): string {
   const text = JSON.stringify(body)
   const length = Buffer.byteLength(text)
-  return `POST ${path} HTTP/1.1\r\nHost: a\r\n${headers}Content-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${text}`
+  const ofBody = `Content-Type: application/json\r\nContent-Length: ${length}\r\n`
+  return `POST ${path} HTTP/1.1\r\nHost: a\r\n${headers}${ofBody}\r\n${text}`
 }

@@ -21,7 +21,7 @@ export function inlineCodeOf(document: string): string[] {
 }
 
 /** Relative links whose file, or whose heading in it, is not there. */
-function brokenLinks(path: string, document: string): string[] {
+export function brokenLinks(path: string, document: string): string[] {
   const links = [...document.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link as string)
   return links.filter((link) => {
     if (/^[a-z]+:/.test(link)) return false
@@ -55,7 +55,7 @@ function brokenPaths(folder: string, document: string): string[] {
     .filter((path) => !['', 'src', 'scripts'].some((room) => existsSync(join(folder, room, path))))
 }
 
-/** Commands of npm that no manifest has, programs that are not there, and commands of `cerrojo` that it does not know. */
+/** Commands of npm that no manifest has, programs that are not there, and commands that `cerrojo` does not know. */
 async function brokenCommands(folder: string, document: string): Promise<string[]> {
   const texts = [...inlineCodeOf(document), ...blocksOf(document, 'sh')]
   const commands = texts.flatMap((text) => text.split(/\n|&&|;|#/)).map((command) => command.trim())

@@ -117,7 +117,7 @@ function assertRefusedSomehow(status: number): void {
   assert.ok((status >= 400 && status < 500) || REFUSED_BY_A_PROXY.includes(status), `${status}`)
 }
 
-/** The header of a token repeats iss and aud (RFC 7519, section 5.3), and the session's id follows from the contract. */
+/** The header of a token repeats iss and aud (RFC 7519, section 5.3); the session's id follows from the contract. */
 async function forgeFor({
   server,
   own,
@@ -168,7 +168,7 @@ export function refuseBytes(target: Target, status: number, sent: Record<string,
     })
 }
 
-/** Waits until the server has closed its end, and not for writing alone: then what is sent there is answered by a reset. */
+/** Waits until the server has closed its end, not for writing alone: what is sent there then is answered by a reset. */
 export async function letGo({ ended, send, socket }: BareConnection): Promise<void> {
   await ended
   await until('the server to let go of its end', () => {

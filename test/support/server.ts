@@ -224,9 +224,11 @@ export async function copySessions(env: Environment): Promise<() => Promise<void
       `with kept as (
          insert into refresh_tokens select * from ${copy}
            on conflict (id) do update
-          set (generation, token_hash, parent_hash, rotation_salt, attempt_hash, issued_at, expires_at, ahead_at, revoked_at) =
-              (excluded.generation, excluded.token_hash, excluded.parent_hash, excluded.rotation_salt, excluded.attempt_hash,
-               excluded.issued_at, excluded.expires_at, excluded.ahead_at, excluded.revoked_at))
+          set (generation, token_hash, parent_hash, rotation_salt, attempt_hash, issued_at, expires_at, ahead_at,
+               revoked_at) =
+              (excluded.generation, excluded.token_hash, excluded.parent_hash, excluded.rotation_salt,
+               excluded.attempt_hash, excluded.issued_at, excluded.expires_at, excluded.ahead_at,
+               excluded.revoked_at))
        delete from refresh_tokens where id not in (select id from ${copy})`,
     )
   }
