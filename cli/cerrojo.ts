@@ -28,7 +28,7 @@ async function main(words: string[]): Promise<void> {
   if (leading === '' && words.includes('--version')) return console.log(manifest.version)
   if (leading === '') {
     const meant = closestMatch(words[0] as string, ['--help', '--version'])
-    throw new StartError(`a command comes first, but here ${words[0]}; did you mean ${meant}? See cerrojo --help`)
+    throw new StartError(`a command is wanted before ${words[0]}; did you mean ${meant}? See cerrojo --help`)
   }
   const command = COMMANDS.find(({ name }) => `${leading} `.startsWith(`${name} `))
   if (command === undefined) {

@@ -343,8 +343,8 @@ suite('cerrojo', () => {
       assert.match(await run(env, ...name.split(' '), '--help'), new RegExp(`^Usage: cerrojo ${name}.*--help`, 's'))
     const wrong: [string[], string][] = [
       [['fly'], 'there is no command "fly"; did you mean'],
-      [['--versoin'], 'a command comes first, but here --versoin; did you mean --version? See cerrojo --help'],
-      [['--json', 'keys', 'list'], 'a command comes first, but here --json'],
+      [['--versoin'], 'a command is wanted before --versoin; did you mean --version? See cerrojo --help'],
+      [['--json', 'keys', 'list'], 'a command is wanted before --json'],
       [['keys'], 'did you mean "keys list"'],
       [['keys', 'lst'], 'did you mean "keys list"'],
       [['keys', 'list', '--jsno'], 'did you mean --json'],
