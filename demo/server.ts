@@ -1,4 +1,5 @@
 /** The demo: the module, two servers that take its tokens, and a page, all on one origin so that cookies are real. */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
@@ -148,6 +149,7 @@ function listen(server: Server, port: number): Promise<string> {
 async function start(): Promise<void> {
   const port = Number(process.env.PORT || 4000)
   const folder = process.argv[2] ?? join(import.meta.dirname, 'data')
+  if (!existsSync(folder)) console.log(`Making a database in ${folder}: some seconds, at the first start alone`)
   const demo = await startDemo({ folder, port })
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => demo.close())
   console.log(`Open ${demo.url} in a browser. Ctrl-C ends the demo.`)

@@ -36,7 +36,8 @@ suite('the demo', async () => {
     assert.match(response.headers.get('content-security-policy') ?? '', /^default-src 'none'; script-src 'self'/)
     demo.kill('SIGINT')
     assert.deepEqual(await once(demo, 'exit'), [0, null])
-    assert.equal(output.trim(), `Open ${address} in a browser. Ctrl-C ends the demo.`)
+    const first = `Making a database in ${join(root, 'program')}: some seconds, at the first start alone`
+    assert.equal(output.trim(), `${first}\nOpen ${address} in a browser. Ctrl-C ends the demo.`)
   })
 
   test('logs that the database was behind, once it was set back', async (t) => {

@@ -344,7 +344,7 @@ suite('cerrojo', () => {
     const wrong: [string[], string][] = [
       [['fly'], 'there is no command "fly"; did you mean'],
       [['--versoin'], 'a command is wanted before --versoin; did you mean --version? See cerrojo --help'],
-      [['--json', 'keys', 'list'], 'a command is wanted before --json'],
+      [['-x', 'keys', 'list'], 'a command is wanted before -x'],
       [['keys'], 'did you mean "keys list"'],
       [['keys', 'lst'], 'did you mean "keys list"'],
       [['keys', 'list', '--jsno'], 'did you mean --json'],
