@@ -1,7 +1,7 @@
 /** The launcher, as npm and people start it, on Nodes of every kind. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
@@ -41,7 +41,7 @@ function withPinnedNode(name: string, script: string): string {
 }
 
 function start(command: string, args: string[], env: Record<string, string> = {}) {
-  const { npm_lifecycle_event: _, ...own } = process.env
+  const { npm_lifecycle_event: _, NODE_COMPILE_CACHE: __, ...own } = process.env
   const child = spawn(command, args, { env: { ...own, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   after(() => child.kill('SIGKILL'))
   let output = ''
@@ -68,6 +68,16 @@ suite('the launcher', { skip: process.platform === 'win32' && 'these cases are m
     const { ended, output } = start(process.execPath, ['-r', olderNode, launcher, program, 'one'])
     assert.equal(await ended, 3)
     assert.match(output(), new RegExp(`^pinned ${program} one\n${folder}/good/`), 'and finds it by its name')
+  })
+
+  test('keeps what Node has compiled beside the packages, for the next start, or where it is told to', async () => {
+    const launcher = withPinnedNode('cached', '')
+    const compiled = join(folder, 'cached/node_modules/.cache')
+    const elsewhere = join(folder, 'elsewhere')
+    await start(process.execPath, [launcher, program], { NODE_COMPILE_CACHE: elsewhere }).ended
+    assert.ok(existsSync(elsewhere) && !existsSync(compiled))
+    await start(process.execPath, [launcher, program]).ended
+    assert.ok(existsSync(compiled))
   })
 
   for (const [what, script] of Object.entries({
