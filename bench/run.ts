@@ -8,6 +8,7 @@ import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
 import { measureChainLength, measureMemory, measureTableSizes } from './measurements/growth.ts'
+import { measureOperation } from './measurements/operation.ts'
 import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS, USERS } from './measurements/saturated.ts'
 import { type Contestant, measureStorm } from './measurements/storm.ts'
 import { drawPeers, drawStorm, drawTableSizes } from './report/pictures.ts'
@@ -69,7 +70,9 @@ async function measureAll(stage: Stage) {
   const chainLength = await measureChainLength(stage)
   const memory = await measureMemory(stage, echo)
   await echo.server.stop()
-  return { saturated, storms, tableSizes, chainLength, memory, coldStartMs: await measureColdStart(stage) }
+  const coldStartMs = await measureColdStart(stage)
+  const operation = await measureOperation(stage)
+  return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation }
 }
 
 const isQuick = process.argv.includes('--quick')

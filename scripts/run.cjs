@@ -72,5 +72,5 @@ function run(args) {
   })
 }
 
-module.exports = { run, COMPILE_CACHE }
+module.exports = { run }
 if (require.main === module) run(process.argv.slice(2))

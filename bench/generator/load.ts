@@ -16,8 +16,19 @@ export interface Load {
 }
 
 export type OperationOptions =
-  /** Rotates sessions `first` to `first + count - 1`, in turns or at random; access tokens go to the store. */
-  | { name: 'refresh'; sessions: string; first: number; count: number; order: 'turns' | 'random'; store?: string }
+  /**
+   * Rotates sessions `first` to `first + count - 1`, in turns or at random; access tokens go to the store. With
+   * `isKeyed` each request has an Idempotency-Key, and one that was not answered is repeated with the same.
+   */
+  | {
+      name: 'refresh'
+      sessions: string
+      first: number
+      count: number
+      order: 'turns' | 'random'
+      store?: string
+      isKeyed?: boolean
+    }
   /** Shows access tokens of the store: the first one again and again, or each one once. */
   | { name: 'me'; store: string; shown: 'again' | 'once' }
   | { name: 'login'; users: number }

@@ -1,4 +1,5 @@
 /** The requests that are sent, and how each answer is checked. */
+import { randomUUID } from 'node:crypto'
 import type { Load, OperationOptions } from './load.ts'
 import { firstToken } from './sessions.ts'
 
@@ -23,6 +24,8 @@ export type NextExchange = () => Exchange | undefined
 
 /** Live refresh tokens of sessions that are no longer at their first, by the name of their database. */
 const liveTokens = new Map<string, Map<number, string>>()
+/** Idempotency-Keys of refreshes that were not answered yet, by database and session. */
+const openKeys = new Map<string, string>()
 /** Access tokens or session cookies, kept from one load to the next. */
 const stores = new Map<string, string[]>()
 
@@ -60,7 +63,7 @@ export function createOperation(options: OperationOptions): NextExchange {
 
 type OptionsOf<Name> = Extract<Load['operation'], { name: Name }>
 
-function refresh({ sessions, first, count, order, store }: OptionsOf<'refresh'>): NextExchange {
+function refresh({ sessions, first, count, order, store, isKeyed }: OptionsOf<'refresh'>): NextExchange {
   const tokens = liveTokens.get(sessions) ?? new Map<number, string>()
   liveTokens.set(sessions, tokens)
   const kept = store === undefined ? undefined : storeOf(store)
@@ -83,10 +86,13 @@ function refresh({ sessions, first, count, order, store }: OptionsOf<'refresh'>)
     if (number === undefined) return undefined
     busy.add(number)
     const presented = tokens.get(number) ?? firstToken(number)
+    const place = `${sessions} ${number}`
+    const key = openKeys.get(place) ?? randomUUID()
+    if (isKeyed) openKeys.set(place, key)
     return {
       method: 'POST',
       path: '/auth/token/refresh',
-      headers: JSON_HEADERS,
+      headers: isKeyed ? { ...JSON_HEADERS, 'idempotency-key': key } : JSON_HEADERS,
       body: JSON.stringify({ refresh_token: presented }),
       check(status, text) {
         if (status !== 200) return wrong(status, text)
@@ -100,6 +106,7 @@ function refresh({ sessions, first, count, order, store }: OptionsOf<'refresh'>)
           expires_in > 0
         if (!isRight) return wrong(status, text)
         tokens.set(number, refresh_token)
+        openKeys.delete(place)
         kept?.push(access_token)
         return undefined
       },

@@ -1,4 +1,4 @@
-/** From the start of the process to its first 200, with keys and schema there. */
+/** From the start of the process to its first 200, with keys and schema there, and what Node has compiled before. */
 import type { Stage } from '../support/stage.ts'
 
 export async function measureColdStart(stage: Stage): Promise<number[]> {

@@ -13,6 +13,8 @@ export interface TableSize {
   sessions: number
   turns: Turn[]
   heapOnlyShare: number
+  /** Of the table with its indexes and maps, after the turns. */
+  bytesASession: number
 }
 
 export async function measureTableSizes(stage: Stage): Promise<TableSize[]> {
@@ -48,10 +50,21 @@ export async function measureTableSizes(stage: Stage): Promise<TableSize[]> {
     }
   for (const { server } of tables) await server.stop()
   const after = await Promise.all(tables.map(({ databaseUrl }) => updates(databaseUrl)))
+  const bytes = await Promise.all(tables.map(({ databaseUrl }) => bytesOfSessions(databaseUrl)))
   return tables.map(({ sessions, turns }, index) => {
     const difference = (name: 'all' | 'heapOnly') => (after[index]?.[name] ?? 0) - (before[index]?.[name] ?? 0)
-    return { sessions, turns, heapOnlyShare: difference('heapOnly') / difference('all') }
+    return {
+      sessions,
+      turns,
+      heapOnlyShare: difference('heapOnly') / difference('all'),
+      bytesASession: (bytes[index] ?? Number.NaN) / sessions,
+    }
   })
+}
+
+async function bytesOfSessions(databaseUrl: string): Promise<number> {
+  const [row] = await query(databaseUrl, `select pg_total_relation_size('refresh_tokens') bytes`)
+  return Number(row.bytes)
 }
 
 /** Of the sessions' table since it was made. A backend reports its counts when it ends, at the latest. */

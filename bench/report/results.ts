@@ -2,11 +2,13 @@
 import { totalmem } from 'node:os'
 import type { LoadResult } from '../generator/load.ts'
 import type { ChainLength, Memory, TableSize } from '../measurements/growth.ts'
+import type { Operation } from '../measurements/operation.ts'
 import type { Saturated } from '../measurements/saturated.ts'
 import { LOGIN_FACTOR, type Storm } from '../measurements/storm.ts'
 import { CORES } from '../support/processor.ts'
 import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
+import { goalsOfOperation, sectionsOfOperation } from './operation.ts'
 
 export interface Results {
   isQuick: boolean
@@ -19,9 +21,10 @@ export interface Results {
   chainLength: ChainLength
   memory: Memory
   coldStartMs: number[]
+  operation: Operation
 }
 
-interface Goal {
+export interface Goal {
   what: string
   /** One value a round. */
   reached: number[]
@@ -55,7 +58,7 @@ export function refreshLimit(saturated: Saturated): number {
 
 export function writeResults(results: Results): string {
   const { saturated } = results
-  const goals = goalsOf(results)
+  const goals = [...goalsOf(results), ...goalsOfOperation(results)]
   const missed = goals.filter((goal) => verdictOn(goal) === '**missed**')
   return `# Results
 
@@ -126,12 +129,12 @@ ${[...results.storms].map(([name, storms]) => stormRow(name, storms)).join('\n')
 
 ![Cost of a refresh against table size](table_size.svg)
 
-| sessions | cost of a refresh in µs | p99 ms | heap-only updates |
-|---|---|---|---|
+| sessions | cost of a refresh in µs | p99 ms | heap-only updates | bytes a session, with indexes |
+|---|---|---|---|---|
 ${results.tableSizes
   .map(
-    ({ sessions, turns, heapOnlyShare }) =>
-      `| ${format(sessions)} | ${show(costs(turns))} | ${show(p99s(turns), 1)} | ${format(heapOnlyShare * 100, 2)} % |`,
+    ({ sessions, turns, heapOnlyShare, bytesASession }) =>
+      `| ${format(sessions)} | ${show(costs(turns))} | ${show(p99s(turns), 1)} | ${format(heapOnlyShare * 100, 2)} % | ${format(bytesASession)} |`,
   )
   .join('\n')}
 
@@ -156,6 +159,7 @@ Resident mebibytes at the start and after each tenth of ${format(results.memory.
 
 From the start of the process to its first 200, with keys and schema there: ${show(results.coldStartMs)} ms.
 
+${sectionsOfOperation(results)}
 ## Beside the peers
 
 ![Beside the peers](peers.svg)
@@ -282,7 +286,14 @@ function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStart
       },
       why: `It holds ${format(memory.module[0] ?? 0)} MiB when it starts, an empty server ${format(memory.emptyServer[0] ?? 0)}.`,
     },
-    { what: 'Cold start', ...{ reached: coldStartMs, wanted: 700, isMost: true, unit: ' ms' } },
+    {
+      what: 'Cold start, with keys and schema there',
+      reached: coldStartMs,
+      wanted: 350,
+      isMost: true,
+      unit: ' ms',
+      why: 'Most of it is loading packages; nothing is loaded that such a start does not use.',
+    },
     {
       what: 'Refresh against the FastAPI peer',
       ...{ reached: divide(cost('refresh: FastAPI'), cost('refresh')), wanted: 8, digits: 1, unit: ' ×' },

@@ -34,6 +34,7 @@ export async function openStage(isQuick: boolean) {
   await configure(cluster)
   const generator = startWorker<Load, LoadResult>('generator/main.ts')
   const keysSecret = randomBytes(32).toString('base64url')
+  const compileCache = join(folder, 'compiled') // as the launcher has one
   const startedAtMs = performance.now()
 
   /** The postmaster is its cluster's first process; all others descend from it. */
@@ -51,16 +52,22 @@ export async function openStage(isQuick: boolean) {
     progress(text: string): void {
       console.log(`${((performance.now() - startedAtMs) / 1000).toFixed(0).padStart(5)} s  ${text}`)
     },
-    async createDatabase(name: string): Promise<string> {
-      await query(cluster.url, `create database ${name}`)
+    /** @param template a database that it is to be equal to */
+    async createDatabase(name: string, template = 'template1'): Promise<string> {
+      await query(cluster.url, `create database ${name} template ${template}`)
       return Object.assign(new URL(cluster.url), { pathname: `/${name}` }).href
     },
-    startModule: (databaseUrl: string): Promise<ServerProcess> =>
-      startServer(process.execPath, startArguments(), moduleEnvironment(databaseUrl, keysSecret), folder),
+    compileCache,
+    /** @param command that the module is started by, as one that pins it to a core */
+    startModule(databaseUrl: string, { command = [] as string[], env = {} } = {}): Promise<ServerProcess> {
+      const [first, ...args] = [...command, process.execPath, ...startArguments()]
+      const environment = { ...moduleEnvironment(databaseUrl, keysSecret), NODE_COMPILE_CACHE: compileCache, ...env }
+      return startServer(first as string, args, environment, folder)
+    },
 
-    /** Sends a load and counts the processor time of these processes and of PostgreSQL while it lasts. */
-    async turn(load: Load, server: ServerProcess, from = generator): Promise<Turn> {
-      return measure(from, load, [server.processId, postmasterId])
+    /** Sends a load and counts the processor time of these servers and of PostgreSQL while it lasts. */
+    async turn(load: Load, ...servers: ServerProcess[]): Promise<Turn> {
+      return measure(generator, load, [...servers.map(({ processId }) => processId), postmasterId])
     },
     /** Has a worker do its part; what PostgreSQL spends on it counts too. */
     turnOfWork: (worker: Worker<Work, WorkResult>, work: Work): Promise<Turn> =>
@@ -125,7 +132,11 @@ async function configure(cluster: Cluster): Promise<void> {
 }
 
 /** Users who all have `PASSWORD`, and sessions whose tokens follow from their numbers. Indexes are built afterwards. */
-export async function fillTables(databaseUrl: string, sessions: number): Promise<void> {
+export async function fillTables(
+  databaseUrl: string,
+  sessions: number,
+  expiresAtSql = `now() + interval '14 days'`,
+): Promise<void> {
   const users = Math.ceil(sessions / SESSIONS_A_USER)
   const passwordHash = await bcrypt.hash(PASSWORD, BCRYPT_ROUNDS)
   const email = emailOf(0).replace('0', `' || number || '`)
@@ -152,7 +163,7 @@ export async function fillTables(databaseUrl: string, sessions: number): Promise
      insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
      select ${SESSION_ID_SQL}, people.id, sha256(${FIRST_TOKEN_SQL}),
             'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '127.0.0.1',
-            now() + interval '14 days', now() + interval '90 days'
+            ${expiresAtSql}, now() + interval '90 days'
        from generate_series(0, ${sessions - 1}) number join people on people.position = number % ${users}`,
   )
   for (const { create } of [...constraints, ...indexes]) await client.query(create)
