@@ -2,7 +2,7 @@
  * `npm run bench`: measures, and writes RESULTS.md and the pictures beside it; with `-- --quick` into the folder
  * quick/.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
@@ -11,6 +11,7 @@ import { measureChainLength, measureMemory, measureTableSizes } from './measurem
 import { measureOperation } from './measurements/operation.ts'
 import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS, USERS } from './measurements/saturated.ts'
 import { type Contestant, measureStorm } from './measurements/storm.ts'
+import { writeReadmeSection } from './report/opening.ts'
 import { drawPeers, drawStorm, drawTableSizes } from './report/pictures.ts'
 import { refreshLimit, writeResults } from './report/results.ts'
 import { killChildren } from './support/children.ts'
@@ -75,6 +76,13 @@ async function measureAll(stage: Stage) {
   return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation }
 }
 
+/** Between the marks that the README has for it. */
+function writeIntoReadme(section: string): void {
+  const path = join(import.meta.dirname, '../README.md')
+  const [before, , after] = readFileSync(path, 'utf8').split(/(?<=<!-- bench -->\n\n)|(?=\n\n<!-- end of bench -->)/)
+  writeFileSync(path, `${before}${section}${after}`)
+}
+
 const isQuick = process.argv.includes('--quick')
 const startedAtMs = performance.now()
 console.log('    0 s  installing the FastAPI peer, unless it is there')
@@ -90,7 +98,9 @@ try {
   const date = new Date().toISOString().slice(0, 10)
   const minutes = (performance.now() - startedAtMs) / 60_000
   const postgresVersion = server_version.split(' ')[0] as string
-  write('RESULTS.md', writeResults({ ...measured, isQuick, date, minutes, postgresVersion }))
+  const results = { ...measured, isQuick, date, minutes, postgresVersion }
+  write('RESULTS.md', writeResults(results))
+  if (!isQuick) writeIntoReadme(writeReadmeSection(results))
   write('storm.svg', drawStorm(measured.storms))
   write('table_size.svg', drawTableSizes(measured.tableSizes))
   write('peers.svg', drawPeers(measured.saturated))

@@ -24,46 +24,45 @@ export interface CrowdResult {
 const HALF_REQUEST = 'POST /auth/token/refresh HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n'
 /** One address has too few ports for all that are opened in a minute; each of these is the machine's own. */
 const ADDRESSES = 64
-const MOST_OPENING = 200
-const LOOK_INTERVAL_MS = 100
+/** All of them are opened within so long, a little less than the module suffers them, so that they never come in waves. */
+const OPENED_WITHIN_MS = 4000
+const TICK_MS = 10
+/** On a machine that is too slow for all of them, the measurement begins with those that are there. */
+const PATIENCE_MS = 30_000
 
 serveTasks<Crowd>(async ({ url, silent, halfSent, seconds }, begin) => {
   const { hostname, port } = new URL(url)
+  const missing = [...Array<string>(silent).fill(''), ...Array<string>(halfSent).fill(HALF_REQUEST)]
+  const openedATick = (missing.length * TICK_MS) / OPENED_WITHIN_MS
   let open = 0
   let opened = 0
-  let opening = 0
 
-  /** Half requests in their share, so that the crowd keeps its mixture. */
-  function openOne(text: string | undefined): void {
-    if (opening >= MOST_OPENING) return void setTimeout(openOne, LOOK_INTERVAL_MS, text)
-    opening++
+  function openOne(text: string): void {
     const localAddress = `127.0.1.${1 + (opened++ % ADDRESSES)}`
     const socket = connect({ host: hostname, port: Number(port), localAddress })
     let isOpen = false
     socket.once('connect', () => {
       isOpen = true
-      opening--
       open++
-      if (text) socket.write(text)
+      socket.write(text)
     })
     socket.once('close', () => {
       if (isOpen) open--
-      else opening--
-      openOne(text)
+      missing.push(text)
     })
     socket.on('error', () => {}) // 'close' follows
     socket.resume()
   }
 
-  for (let index = 0; index < silent; index++) openOne(undefined)
-  for (let index = 0; index < halfSent; index++) openOne(HALF_REQUEST)
-  while (open < (silent + halfSent) * 0.95) await pause(LOOK_INTERVAL_MS)
+  setInterval(() => missing.splice(0, openedATick).forEach(openOne), TICK_MS)
+  const patienceEndsAtMs = performance.now() + PATIENCE_MS
+  while (open < (silent + halfSent) * 0.95 && performance.now() < patienceEndsAtMs) await pause(TICK_MS)
   begin()
   const openedAtBegin = opened
   let leastOpen = open
   for (const endsAtMs = performance.now() + seconds * 1000; performance.now() < endsAtMs; ) {
     leastOpen = Math.min(leastOpen, open)
-    await pause(LOOK_INTERVAL_MS)
+    await pause(TICK_MS)
   }
   return { leastOpen, openedAnew: opened - openedAtBegin } satisfies CrowdResult
 })

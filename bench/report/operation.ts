@@ -3,7 +3,7 @@ import type { ChainLength, Memory, TableSize } from '../measurements/growth.ts'
 import type { Operation } from '../measurements/operation.ts'
 import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
-import type { Goal } from './results.ts'
+import type { Goal } from './goal.ts'
 
 interface Measured {
   operation: Operation

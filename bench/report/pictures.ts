@@ -2,7 +2,7 @@
 import type { TableSize } from '../measurements/growth.ts'
 import type { Saturated } from '../measurements/saturated.ts'
 import type { Storm } from '../measurements/storm.ts'
-import { CORES } from '../support/processor.ts'
+import { MEASURED_BY_HAND } from '../peers/measured_by_hand.ts'
 import { format, median, summarize } from '../support/statistics.ts'
 import { type Bar, barChart, lineChart } from './svg.ts'
 
@@ -46,21 +46,28 @@ export function drawTableSizes(tableSizes: TableSize[]): string {
   )
 }
 
+/** Those of this run, and with a star those that were measured by hand, against Cerrojo's cost of the same hour. */
 export function drawPeers(saturated: Saturated): string {
-  const bar = (group: string, name: string, measurement: string): Bar => {
-    const value = (CORES * 1e6) / median(saturated[measurement]?.map(({ microseconds }) => microseconds) ?? [])
-    return { group, name, value, label: format(value, value < 100 ? 1 : 0) }
+  const costOf = (name: string) => median(saturated[name]?.map(({ microseconds }) => microseconds) ?? [])
+  const [cerrojo, ...others] = MEASURED_BY_HAND.costs
+  const bars = (group: string, kind: 'refresh' | 'look', ours: string, peers: Record<string, string>): Bar[] => {
+    const measured = Object.entries(peers).map(([name, peer]) => ({ name, value: costOf(peer) / costOf(ours) }))
+    const byHand = others.map(({ name, [kind]: cost = Number.NaN }) => ({
+      name: `${name} *`,
+      value: cost / (cerrojo?.[kind] ?? Number.NaN),
+    }))
+    return [{ name: 'Cerrojo', value: 1 }, ...measured, ...byHand]
+      .filter(({ value }) => Number.isFinite(value))
+      .map(({ name, value }) => ({ group, name, value, label: `${format(value, value < 10 ? 1 : 0)} ×` }))
   }
-  return barChart(`Beside the peers: operations a second that ${CORES} cores could do, PostgreSQL included`, [
-    bar('refresh', 'Cerrojo', 'refresh'),
-    bar('refresh', 'FastAPI', 'refresh: FastAPI'),
-    bar('me, or get-session: token shown again', 'Cerrojo', 'me, shown again'),
-    bar('me, or get-session: token shown again', 'FastAPI', 'me: FastAPI, shown again'),
-    bar('me, or get-session: token shown again', 'better-auth', 'me: better-auth get-session'),
-    bar('me: token new each time', 'Cerrojo', 'me, new each time'),
-    bar('me: token new each time', 'FastAPI', 'me: FastAPI, new each time'),
-    bar('login', 'Cerrojo', 'login'),
-    bar('login', 'FastAPI', 'login: FastAPI'),
-    bar('login', 'better-auth', 'login: better-auth'),
-  ])
+  return barChart(
+    "Processor time for one operation, PostgreSQL included, as a multiple of Cerrojo's: shorter is better",
+    [
+      ...bars('refresh', 'refresh', 'refresh', { FastAPI: 'refresh: FastAPI' }),
+      ...bars('who am I', 'look', 'me, shown again', {
+        FastAPI: 'me: FastAPI, shown again',
+        'better-auth': 'me: better-auth get-session',
+      }),
+    ],
+  )
 }

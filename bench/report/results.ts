@@ -8,7 +8,10 @@ import { LOGIN_FACTOR, type Storm } from '../measurements/storm.ts'
 import { CORES } from '../support/processor.ts'
 import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
+import { type Goal, goalRow, isMissed } from './goal.ts'
+import { writeOpening } from './opening.ts'
 import { goalsOfOperation, sectionsOfOperation } from './operation.ts'
+import { sectionOfPeers } from './peers.ts'
 
 export interface Results {
   isQuick: boolean
@@ -22,18 +25,6 @@ export interface Results {
   memory: Memory
   coldStartMs: number[]
   operation: Operation
-}
-
-export interface Goal {
-  what: string
-  /** One value a round. */
-  reached: number[]
-  digits?: number
-  unit?: string
-  wanted: number
-  isMost?: boolean
-  /** Told when it is missed. */
-  why?: string
 }
 
 const rates = (turns: Turn[] = []) => turns.map(({ perSecond }) => perSecond)
@@ -59,8 +50,12 @@ export function refreshLimit(saturated: Saturated): number {
 export function writeResults(results: Results): string {
   const { saturated } = results
   const goals = [...goalsOf(results), ...goalsOfOperation(results)]
-  const missed = goals.filter((goal) => verdictOn(goal) === '**missed**')
+  const missed = goals.filter(isMissed)
   return `# Results
+
+${writeOpening(results, goals)}
+
+## The run
 
 ${results.isQuick ? 'A **quick** run, with short turns and small tables: it shows that the bench works, its figures are rough.' : 'A full run.'} ${results.date}, ${format(results.minutes)} minutes,
 on a virtual machine with ${CORES} processor cores and ${format(totalmem() / 2 ** 30)} GiB of memory, shared with the load generator; Node ${process.versions.node},
@@ -160,13 +155,7 @@ Resident mebibytes at the start and after each tenth of ${format(results.memory.
 From the start of the process to its first 200, with keys and schema there: ${show(results.coldStartMs)} ms.
 
 ${sectionsOfOperation(results)}
-## Beside the peers
-
-![Beside the peers](peers.svg)
-
-The FastAPI peer (\`peers/fastapi\`) has the contract's tables and the same one-row rotation, on as many uvicorn workers as cores; better-auth runs with its defaults,
-its rate limits off. All compare passwords with bcrypt at cost 12.
-`
+${sectionOfPeers()}`
 }
 
 function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStartMs }: Results): Goal[] {
@@ -340,17 +329,6 @@ function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStart
       why: 'All three are as fast as bcrypt is; what differs is noise and the build of bcrypt.',
     },
   ]
-}
-
-function verdictOn({ reached, wanted, isMost }: Goal): string {
-  if (reached.length === 0) return 'did not occur'
-  const isReached = isMost ? median(reached) <= wanted : median(reached) >= wanted
-  return isReached ? 'reached' : '**missed**'
-}
-
-function goalRow(goal: Goal): string {
-  const { what, reached, wanted, isMost, digits = 0, unit = '' } = goal
-  return `| ${what} | ${isMost ? '≤' : '≥'} ${wanted}${unit} | ${show(reached, digits)}${unit} | ${verdictOn(goal)} |`
 }
 
 function operationRow(name: string, turns: Turn[]): string {

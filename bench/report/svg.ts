@@ -74,9 +74,11 @@ export interface Bar {
   label: string
 }
 
-/** Horizontal bars, one group under the other, each as long as its share of the longest of its group. */
+/**
+ * Horizontal bars, one group under the other, each as long as its share of the longest of its group; the first name's
+ * are in colour.
+ */
 export function barChart(title: string, bars: Bar[]): string {
-  const names = [...new Set(bars.map(({ name }) => name))]
   const parts: string[] = []
   let y = 56
   for (const group of new Set(bars.map(({ group }) => group))) {
@@ -88,7 +90,7 @@ export function barChart(title: string, bars: Bar[]): string {
       y += 8
       const length = Math.max(2, (value / longest) * 400)
       parts.push(
-        `<rect x="170" y="${y}" width="${length.toFixed(1)}" height="18" fill="${COLOURS[names.indexOf(name)]}"/>`,
+        `<rect x="170" y="${y}" width="${length.toFixed(1)}" height="18" fill="${name === bars[0]?.name ? COLOURS[0] : INK}"/>`,
       )
       parts.push(text(162, y + 13, name, 'end'), text(170 + length + 6, y + 13, label, 'start'))
       y += 18
