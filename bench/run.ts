@@ -1,16 +1,19 @@
 /**
  * `npm run bench`: measures, and writes RESULTS.md and the pictures beside it; with `-- --quick` into the folder
- * quick/.
+ * quick/. `--peers file.json` names systems that the reader has running.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
 import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
 import { measureChainLength, measureMemory, measureTableSizes } from './measurements/growth.ts'
 import { measureOperation } from './measurements/operation.ts'
+import { measureRunningPeers, readRunningPeers } from './measurements/running_peers.ts'
 import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS, USERS } from './measurements/saturated.ts'
 import { type Contestant, measureStorm } from './measurements/storm.ts'
+import type { Settings } from './peers/running.ts'
 import { writeReadmeSection } from './report/opening.ts'
 import { drawPeers, drawStorm, drawTableSizes } from './report/pictures.ts'
 import { refreshLimit, writeResults } from './report/results.ts'
@@ -25,7 +28,7 @@ import { median } from './support/statistics.ts'
 const STORM_SESSIONS = { first: SESSIONS, count: 5000 }
 const STEADY_SHARE = 0.3
 
-async function measureAll(stage: Stage) {
+async function measureAll(stage: Stage, given: Record<string, Settings>) {
   const databaseUrl = await stage.createDatabase('saturated')
   const module = await stage.startModule(databaseUrl)
   const sessions = SESSIONS + STORM_SESSIONS.count + 1
@@ -73,7 +76,8 @@ async function measureAll(stage: Stage) {
   await echo.server.stop()
   const coldStartMs = await measureColdStart(stage)
   const operation = await measureOperation(stage)
-  return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation }
+  const runningPeers = await measureRunningPeers(stage, given)
+  return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation, runningPeers }
 }
 
 /** Between the marks that the README has for it. */
@@ -83,14 +87,18 @@ function writeIntoReadme(section: string): void {
   writeFileSync(path, `${before}${section}${after}`)
 }
 
-const isQuick = process.argv.includes('--quick')
+const { values: options } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, peers: { type: 'string' } },
+})
+const isQuick = options.quick
+const given = options.peers ? readRunningPeers(resolve(process.env.INIT_CWD ?? '', options.peers)) : {}
 const startedAtMs = performance.now()
 console.log('    0 s  installing the FastAPI peer, unless it is there')
 await installFastapi()
 const stage = await openStage(isQuick)
 atEnd(killChildren)
 try {
-  const measured = await measureAll(stage)
+  const measured = await measureAll(stage, given)
   const [{ server_version }] = (await query(stage.cluster.url, 'show server_version')) as [{ server_version: string }]
   const folder = join(import.meta.dirname, isQuick ? 'quick' : '.')
   mkdirSync(folder, { recursive: true })

@@ -1,5 +1,7 @@
 /** What the load generator is told to send, and what it tells of it. */
 
+import type { PeerSession, Settings } from '../peers/running.ts'
+
 export interface Load {
   url: string
   /** Exactly so many connections, each kept alive, one request at a time on each. */
@@ -35,6 +37,15 @@ export type OperationOptions =
   | { name: 'jwks'; etag?: string }
   | { name: 'signIn'; users: number; store?: string }
   | { name: 'getSession'; store: string }
+  /** A request to a system that the reader has running; `logins` are its sessions to begin with. */
+  | {
+      name: 'peer'
+      key: string
+      what: 'refresh' | 'look' | 'keys'
+      settings: Settings
+      basePath: string
+      logins: PeerSession[]
+    }
   /** Any fixed request, whose answer must be this text. */
   | {
       name: 'echo'

@@ -1,5 +1,8 @@
 /** The requests that are sent, and how each answer is checked. */
 import { randomUUID } from 'node:crypto'
+import { ADAPTERS } from '../peers/adapters.ts'
+import { sessionIn } from '../peers/oauth.ts'
+import type { PeerRequest, PeerSession, RunningPeer } from '../peers/running.ts'
 import type { Load, OperationOptions } from './load.ts'
 import { firstToken } from './sessions.ts'
 
@@ -53,6 +56,8 @@ export function createOperation(options: OperationOptions): NextExchange {
       return signIn(options.users, options.store)
     case 'getSession':
       return getSession(storeOf(options.store))
+    case 'peer':
+      return peer(options)
     case 'echo':
       return () => ({
         ...options,
@@ -195,6 +200,37 @@ function getSession(store: string[]): NextExchange {
         status === 200 && /^user\d+@example\.com$/.test(JSON.parse(text)?.user?.email)
           ? undefined
           : wrong(status, text),
+    }
+  }
+}
+
+/** Sessions of systems that the reader has running, as their last refresh left them. */
+const peerSessions = new Map<string, PeerSession[]>()
+
+function peer({ key, what, settings, basePath, logins }: OptionsOf<'peer'>): NextExchange {
+  const { refresh, look, keysPath } = ADAPTERS[key] as RunningPeer
+  const free = peerSessions.get(key) ?? logins
+  peerSessions.set(key, free)
+  const build = (session: PeerSession): PeerRequest | undefined => {
+    if (what === 'keys') return { method: 'GET', path: keysPath as string, headers: {} }
+    return what === 'refresh' ? refresh?.(session, settings) : look(session, settings)
+  }
+  return () => {
+    let session = free.shift()
+    const request = session && build(session)
+    if (!session || !request) return undefined
+    return {
+      ...request,
+      path: basePath + request.path,
+      check(status, text) {
+        if (status !== 200) return wrong(status, text)
+        const answer = JSON.parse(text)
+        if (what === 'keys') return answer.keys.length > 0 ? undefined : wrong(status, text)
+        if (what === 'look') return answer.id || answer.sub ? undefined : wrong(status, text)
+        session = sessionIn(answer)
+        return answer.access_token && answer.refresh_token ? undefined : wrong(status, text)
+      },
+      finish: () => session && free.push(session),
     }
   }
 }

@@ -1,7 +1,9 @@
 /** The part of RESULTS.md about other systems: those of this run, and those that were measured by hand. */
+import type { RunningPeersTurns } from '../measurements/running_peers.ts'
 import { MEASURED_BY_HAND } from '../peers/measured_by_hand.ts'
+import { format, show } from '../support/statistics.ts'
 
-export function sectionOfPeers(): string {
+export function sectionOfPeers(running: RunningPeersTurns): string {
   const { about, setUps, tables } = MEASURED_BY_HAND
   return `## Beside the peers
 
@@ -17,7 +19,18 @@ ${table(['system', 'how it was set up'], setUps)}
 ${tables.map(({ title, head, rows }) => `${title}:\n\n${table(head, rows)}`).join('\n\n')}
 
 Whoever has one of them running measures it [in a run](README.md#peers-that-you-have-running).
-`
+${runningTable(running)}`
+}
+
+function runningTable(running: RunningPeersTurns): string {
+  const rows = Object.entries(running).map(([name, { turns, hasCost }]) => [
+    name,
+    show(turns.map(({ perSecond }) => perSecond)),
+    hasCost ? show(turns.map(({ microseconds }) => microseconds)) : '–',
+    format(turns.reduce((sum, { load }) => sum + (load?.errors ?? 0), 0)),
+  ])
+  if (rows.length === 0) return ''
+  return `\n### Running beside this run\n\n${table(['', 'a second', 'cost in µs', 'errors'], rows)}\n`
 }
 
 export function table(head: string[], rows: string[][]): string {

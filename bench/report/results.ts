@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import type { LoadResult } from '../generator/load.ts'
 import type { ChainLength, Memory, TableSize } from '../measurements/growth.ts'
 import type { Operation } from '../measurements/operation.ts'
+import type { RunningPeersTurns } from '../measurements/running_peers.ts'
 import type { Saturated } from '../measurements/saturated.ts'
 import { LOGIN_FACTOR, type Storm } from '../measurements/storm.ts'
 import { CORES } from '../support/processor.ts'
@@ -25,6 +26,7 @@ export interface Results {
   memory: Memory
   coldStartMs: number[]
   operation: Operation
+  runningPeers: RunningPeersTurns
 }
 
 const rates = (turns: Turn[] = []) => turns.map(({ perSecond }) => perSecond)
@@ -155,7 +157,7 @@ Resident mebibytes at the start and after each tenth of ${format(results.memory.
 From the start of the process to its first 200, with keys and schema there: ${show(results.coldStartMs)} ms.
 
 ${sectionsOfOperation(results)}
-${sectionOfPeers()}`
+${sectionOfPeers(results.runningPeers)}`
 }
 
 function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStartMs }: Results): Goal[] {

@@ -66,7 +66,7 @@ export async function openStage(isQuick: boolean) {
     },
 
     /** Sends a load and counts the processor time of these servers and of PostgreSQL while it lasts. */
-    async turn(load: Load, ...servers: ServerProcess[]): Promise<Turn> {
+    async turn(load: Load, ...servers: Pick<ServerProcess, 'processId'>[]): Promise<Turn> {
       return measure(generator, load, [...servers.map(({ processId }) => processId), postmasterId])
     },
     /** Has a worker do its part; what PostgreSQL spends on it counts too. */
