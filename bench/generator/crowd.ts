@@ -24,7 +24,7 @@ export interface CrowdResult {
 const HALF_REQUEST = 'POST /auth/token/refresh HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n'
 /** One address has too few ports for all that are opened in a minute; each of these is the machine's own. */
 const ADDRESSES = 64
-/** All of them are opened within so long, a little less than the module suffers them, so that they never come in waves. */
+/** In which all are opened: a little less than the module suffers them, so that they do not come in waves. */
 const OPENED_WITHIN_MS = 4000
 const TICK_MS = 10
 /** On a machine that is too slow for all of them, the measurement begins with those that are there. */

@@ -21,7 +21,7 @@ export interface Crowded {
 
 export async function measureCrowd(stage: Stage): Promise<Crowded> {
   const [silent, halfSent] = stage.isQuick ? [1000, 100] : [10_000, 1000]
-  const seconds = stage.isQuick ? 6 : 15
+  const seconds = stage.isQuick ? 6 : 12
   const databaseUrl = await stage.createDatabase('crowd')
   const server = await stage.startModule(databaseUrl)
   await fillTables(databaseUrl, SESSIONS)

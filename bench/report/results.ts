@@ -74,7 +74,7 @@ depend on the generator, which takes its share of the same cores.
 |---|---|---|---|
 ${goals.map(goalRow).join('\n')}
 
-${missed.length > 0 ? `### Where a figure is missed\n\n${missed.map((goal) => `- **${goal.what}.** ${goal.why ?? 'The tables below show the terms.'}`).join('\n')}` : ''}
+${missed.length > 0 ? `### Where a figure is missed\n\nNone was met by a line that a reader of the module would have to stop at.\n\n${missed.map((goal) => `- **${goal.what}.** ${goal.why ?? 'The tables below show the terms.'}`).join('\n')}` : ''}
 
 ## Saturated
 
