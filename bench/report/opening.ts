@@ -30,7 +30,9 @@ export function writeReadmeSection(results: Results): string {
 
 ![${ALT}](bench/peers.svg)
 
-${[refresh, look, storm, size, footprint].map((line) => `- ${line}`).join('\n')}`
+${[refresh, look, storm, size, footprint].map((line) => `- ${line}`).join('\n')}
+
+\\* measured beside it once, by hand.`
 }
 
 function linesOf(results: Results) {
