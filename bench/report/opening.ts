@@ -1,15 +1,27 @@
 /** How RESULTS.md opens: a picture, and ten lines for who decides. Five of them stand in the README too. */
+import type { Memory, TableSize } from '../measurements/growth.ts'
+import type { Operation } from '../measurements/operation.ts'
+import type { Saturated } from '../measurements/saturated.ts'
+import type { Storm } from '../measurements/storm.ts'
 import { MEASURED_BY_HAND } from '../peers/measured_by_hand.ts'
 import { CORES } from '../support/processor.ts'
 import { format, median } from '../support/statistics.ts'
-import type { Goal } from './goal.ts'
-import { isMissed } from './goal.ts'
-import type { Results } from './results.ts'
+import { type Goal, isMissed } from './goal.ts'
+
+interface Measured {
+  date: string
+  saturated: Saturated
+  storms: Map<string, Storm[]>
+  tableSizes: TableSize[]
+  memory: Memory
+  coldStartMs: number[]
+  operation: Operation
+}
 
 const ALT =
   'Processor time for one operation as a multiple of Cerrojo’s: refresh and who am I, beside six other systems'
 
-export function writeOpening(results: Results, goals: Goal[]): string {
+export function writeOpening(results: Measured, goals: Goal[]): string {
   const missed = goals.filter(isMissed)
   const verdict = missed.length === 0 ? 'all of them are reached' : `${missed.length} of them are missed, each with why`
   const lines = linesOf(results)
@@ -23,7 +35,7 @@ ${Object.values(lines)
 }
 
 /** For the README, between its marks. */
-export function writeReadmeSection(results: Results): string {
+export function writeReadmeSection(results: Measured): string {
   const { refresh, look, storm, size, footprint } = linesOf(results)
   return `Measured on ${results.date} by \`npm run bench\` in [\`bench/\`](bench/README.md), on a virtual machine with ${CORES} cores that module, PostgreSQL and load generator share.
 [All figures](bench/RESULTS.md), and why some miss their aim.
@@ -35,7 +47,7 @@ ${[refresh, look, storm, size, footprint].map((line) => `- ${line}`).join('\n')}
 \\* measured beside it once, by hand.`
 }
 
-function linesOf(results: Results) {
+function linesOf(results: Measured) {
   const { saturated, storms, tableSizes, memory, coldStartMs, operation } = results
   const { crowd, twoNodes, purgeAndImport, footprint } = operation
   const cost = (name: string) => median(saturated[name]?.map(({ microseconds }) => microseconds) ?? [])
@@ -60,7 +72,7 @@ function linesOf(results: Results) {
     storm: `**A storm of logins**, three times what the machine can hash: p99 of refreshes goes from ${p99(({ quiet }) => quiet.latencyMs.p99)} to ${p99(({ steady }) => steady.latencyMs.p99)} ms, ${format(median(ours.map(({ lostSessions }) => lostSessions)))} sessions are lost.`,
     crowd: `**${format(crowd.silent)} silent and ${format(crowd.halfSent)} half-sent connections**: p99 of refreshes goes from ${format(median(crowd.rounds.map(({ quiet }) => quiet.latencyMs.p99)))} to ${format(median(crowd.rounds.map(({ crowded }) => crowded.latencyMs.p99)))} ms.`,
     size: `**${format(largest?.sessions ?? 0)} sessions** cost ${format(sizeCost(largest) / sizeCost(), 2)} times what ${format(smallest?.sessions ?? 0)} do; a session takes ${format(largest?.bytesASession ?? 0)} bytes on the disk, indexes included.`,
-    footprint: `**It starts** within ${format(median(coldStartMs))} ms, holds ${format(memory.module[0] ?? 0)} MiB at rest and ${format(memory.module.at(-1) ?? 0)} MiB after ${format(memory.requests)} refreshes, and takes ${format((clone?.bytesOnDisk ?? 0) / 1e6)} MB on the disk beside Node.`,
+    footprint: `**It starts** within ${format(median(coldStartMs))} ms, holds ${format(median(footprint.atRest['as npm start runs it'] ?? []))} MiB at rest and ${format(memory.module.at(-1) ?? 0)} MiB after ${format(memory.requests)} refreshes, and takes ${format((clone?.bytesOnDisk ?? 0) / 1e6)} MB on the disk beside Node.`,
     nodes: twoNodes
       ? `**One of two nodes killed** by \`kill -9\` under load: ${format(twoNodes.lost)} of ${format(twoNodes.sessions)} sessions are lost.`
       : '**One of two nodes killed**: not measured, as HAProxy is not installed.',

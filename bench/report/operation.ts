@@ -1,14 +1,15 @@
 /** The part of RESULTS.md about what an operator meets. */
-import type { ChainLength, Memory, TableSize } from '../measurements/growth.ts'
+import type { LoadResult } from '../generator/load.ts'
+import type { Memory, TableSize } from '../measurements/growth.ts'
 import type { Operation } from '../measurements/operation.ts'
 import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
 import type { Goal } from './goal.ts'
+import { table } from './table.ts'
 
 interface Measured {
   operation: Operation
   tableSizes: TableSize[]
-  chainLength: ChainLength
   memory: Memory
 }
 
@@ -115,34 +116,40 @@ export function sectionsOfOperation({ operation }: Measured): string {
   ].join('\n')
 }
 
-function crowdSection({ crowd }: Operation): string {
-  const of = (values: number[], digits = 0) => show(values, digits)
-  const { rounds } = crowd
+/** All that the module answered, but for the node that was killed on purpose. */
+export function loadsOfOperation({ crowd, twoNodes }: Operation): (LoadResult | undefined)[] {
+  const turns = twoNodes ? [...twoNodes.one, ...twoNodes.two] : []
+  return [...crowd.rounds.flatMap(({ quiet, crowded }) => [quiet, crowded]), ...turns.map(({ load }) => load)]
+}
+
+function crowdSection({ crowd: { silent, halfSent, refreshesPerSecond, rounds } }: Operation): string {
+  const quiet = (of: (load: LoadResult) => number, digits = 0) =>
+    show(
+      rounds.map(({ quiet }) => of(quiet)),
+      digits,
+    )
+  const crowded = (of: (load: LoadResult) => number, digits = 0) =>
+    show(
+      rounds.map(({ crowded }) => of(crowded)),
+      digits,
+    )
+  const p50 = ({ latencyMs }: LoadResult) => latencyMs.p50
+  const p99 = ({ latencyMs }: LoadResult) => latencyMs.p99
+  const done = ({ done }: LoadResult) => done
+  const rows = [
+    ['p50 ms', quiet(p50, 1), crowded(p50, 1)],
+    ['p99 ms', quiet(p99, 1), crowded(p99, 1)],
+    ['answered', quiet(done), crowded(done)],
+    ['connections open, at the fewest', '–', show(rounds.map(({ crowd }) => crowd.leastOpen))],
+    ['connections closed and opened anew', '–', show(rounds.map(({ crowd }) => crowd.openedAnew))],
+    ['memory of the module, MiB', '–', show(rounds.map(({ mebibytes }) => mebibytes))],
+  ]
   return `## A crowd that says nothing
 
-${format(crowd.silent)} connections on which nothing is sent and ${format(crowd.halfSent)} with half a request, each opened anew as soon as the module closes it, beside
-${format(crowd.refreshesPerSecond)} refreshes a second of honest clients.
+${format(silent)} connections on which nothing is sent and ${format(halfSent)} with half a request, each opened anew as soon as the module closes it, beside
+${format(refreshesPerSecond)} refreshes a second of honest clients.
 
-| | quiet | in the crowd |
-|---|---|---|
-| p50 ms | ${of(
-    rounds.map(({ quiet }) => quiet.latencyMs.p50),
-    1,
-  )} | ${of(
-    rounds.map(({ crowded }) => crowded.latencyMs.p50),
-    1,
-  )} |
-| p99 ms | ${of(
-    rounds.map(({ quiet }) => quiet.latencyMs.p99),
-    1,
-  )} | ${of(
-    rounds.map(({ crowded }) => crowded.latencyMs.p99),
-    1,
-  )} |
-| answered | ${of(rounds.map(({ quiet }) => quiet.done))} | ${of(rounds.map(({ crowded }) => crowded.done))} |
-| connections open, at the fewest | – | ${of(rounds.map(({ crowd }) => crowd.leastOpen))} |
-| connections closed by the module and opened anew | – | ${of(rounds.map(({ crowd }) => crowd.openedAnew))} |
-| memory of the module, MiB | – | ${of(rounds.map(({ mebibytes }) => mebibytes))} |
+${table(['', 'quiet', 'in the crowd'], rows)}
 `
 }
 

@@ -2,6 +2,7 @@
 import type { RunningPeersTurns } from '../measurements/running_peers.ts'
 import { MEASURED_BY_HAND } from '../peers/measured_by_hand.ts'
 import { format, show } from '../support/statistics.ts'
+import { table } from './table.ts'
 
 export function sectionOfPeers(running: RunningPeersTurns): string {
   const { about, setUps, tables } = MEASURED_BY_HAND
@@ -31,9 +32,4 @@ function runningTable(running: RunningPeersTurns): string {
   ])
   if (rows.length === 0) return ''
   return `\n### Running beside this run\n\n${table(['', 'a second', 'cost in µs', 'errors'], rows)}\n`
-}
-
-export function table(head: string[], rows: string[][]): string {
-  const line = (cells: string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
 }

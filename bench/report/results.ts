@@ -11,7 +11,7 @@ import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
 import { type Goal, goalRow, isMissed } from './goal.ts'
 import { writeOpening } from './opening.ts'
-import { goalsOfOperation, sectionsOfOperation } from './operation.ts'
+import { goalsOfOperation, loadsOfOperation, sectionsOfOperation } from './operation.ts'
 import { sectionOfPeers } from './peers.ts'
 
 export interface Results {
@@ -375,13 +375,13 @@ function perSecond({ done, elapsedSeconds }: LoadResult): number {
 }
 
 /** Over all measurements; peers that leave requests unanswered in the storm are told of there. */
-function countErrors({ saturated, storms, tableSizes, chainLength, memory }: Results): number {
+function countErrors({ saturated, storms, tableSizes, chainLength, memory, operation }: Results): number {
   const turns = [
     Object.values(saturated),
     tableSizes.map(({ turns }) => turns),
     chainLength.ages.map(({ turns }) => turns),
   ]
-  const loads = turns.flat(2).map(({ load }) => load)
+  const loads = [...turns.flat(2).map(({ load }) => load), ...loadsOfOperation(operation)]
   const inStorms = [...storms.values()].flat().flatMap(({ quiet, steady, logins }) => [quiet, steady, logins])
   return memory.errors + [...loads, ...inStorms].reduce((sum, load) => sum + (load?.errors ?? 0), 0)
 }
