@@ -5,7 +5,7 @@
 export const MEASURED_BY_HAND = {
   about: `On 2026-11-25, on a virtual machine with two cores that servers, PostgreSQL and load shared with other work, so ratios count more than figures:
 Node 26.10, PostgreSQL 15.20 with \`shared_buffers\` 2 GB, \`fsync\` and \`synchronous_commit\` on, 32 connections, 48 sessions, three rounds of 3 s in turns, medians. No
-answer was wrong. Cerrojo is its first edition there, which later ones have made cheaper.`,
+answer was wrong. Cerrojo is its first edition there.`,
 
   setUps: [
     ['Cerrojo, first edition', 'as `npm start` runs it, its limits off, a pool of 10, bcrypt at cost 12'],
