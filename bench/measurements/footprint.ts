@@ -4,7 +4,7 @@ import { cpSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, wr
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { PASSWORD } from '../generator/operations.ts'
-import { residentMebibytes } from '../support/processor.ts'
+import { residentMebibytes, sharedMebibytes } from '../support/processor.ts'
 import type { Stage } from '../support/stage.ts'
 
 const run = promisify(execFile)
@@ -17,7 +17,7 @@ export interface Footprint {
   /** One process that loads one package after the other: what is resident after each. */
   loading: { what: string; mebibytes: number }[]
   /** The module at rest, each kind started several times. */
-  atRest: Record<string, number[]>
+  atRest: Record<string, { resident: number; shared: number }[]>
   installed: Installed[]
 }
 
@@ -36,7 +36,7 @@ export async function measureFootprint(stage: Stage): Promise<Footprint> {
   const loading = await measureLoading()
   stage.progress(
     `at rest ${Object.entries(atRest)
-      .map(([what, values]) => `${what}: ${values.at(-1)?.toFixed(0)} MiB`)
+      .map(([what, values]) => `${what}: ${values.at(-1)?.resident.toFixed(0)} MiB`)
       .join(', ')}`,
   )
   const installed = [await installClone(stage), await installPackage(stage)]
@@ -60,7 +60,10 @@ async function measureAtRest(stage: Stage): Promise<Footprint['atRest']> {
     for (const [what, { env = {}, isRegistering }] of Object.entries(variants)) {
       const server = await stage.startModule(databaseUrl, { env })
       if (isRegistering) await register(server.url, round)
-      atRest[what]?.push(residentMebibytes(server.processId))
+      atRest[what]?.push({
+        resident: residentMebibytes(server.processId),
+        shared: sharedMebibytes(server.processId),
+      })
       await server.stop()
     }
   return atRest

@@ -40,7 +40,7 @@ export function goalsOfOperation({ operation, tableSizes, memory }: Measured): G
     },
     {
       what: 'Memory at rest',
-      reached: footprint.atRest['as npm start runs it'] ?? [],
+      reached: residentAtRest(footprint),
       wanted: 110,
       isMost: true,
       unit: ' MiB',
@@ -116,6 +116,10 @@ export function sectionsOfOperation({ operation }: Measured): string {
   ].join('\n')
 }
 
+export function residentAtRest({ atRest }: Operation['footprint']): number[] {
+  return atRest['as npm start runs it']?.map(({ resident }) => resident) ?? []
+}
+
 /** All that the module answered, but for the node that was killed on purpose. */
 export function loadsOfOperation({ crowd, twoNodes }: Operation): (LoadResult | undefined)[] {
   const turns = twoNodes ? [...twoNodes.one, ...twoNodes.two] : []
@@ -189,20 +193,22 @@ ${row(`\`cerrojo users import\` of ${format(measured.users)} users`, measured.im
 function footprintSection({ footprint: { atRest, loading, installed } }: Operation): string {
   const added = loading.map(({ what, mebibytes }, index) => {
     const before = loading[index - 1]?.mebibytes ?? 0
-    return index === 0 ? `${what}: ${format(mebibytes)}` : `\`${what}\` ${format(mebibytes - before)}`
+    return index === 0 ? `${what}, ${format(mebibytes)}` : `\`${what}\` ${format(mebibytes - before)}`
   })
+  const rows = Object.entries(atRest).map(([what, starts]) => [
+    what,
+    show(starts.map(({ resident }) => resident)),
+    show(starts.map(({ shared }) => shared)),
+  ])
   return `## What it takes
 
-| at rest, right after the first answer | MiB resident |
-|---|---|
-${Object.entries(atRest)
-  .map(([what, values]) => `| ${what} | ${show(values)} |`)
-  .join('\n')}
+${table(['at rest, right after the first answer', 'MiB resident', 'of it mapped from files'], rows)}
 
-What holds it, by a process that loads one package after the other, in MiB. ${added.join(', ')}; together ${format(loading.at(-1)?.mebibytes ?? 0)}. What
-the module adds to that are its own code, the validators that are compiled for its routes, connections and keys. The list of common passwords is read at
-the first registration, the embedded database where no PostgreSQL is named, and the page of OpenAPI never. Without what Node has compiled before, it strips
-types and compiles everything once more, and holds what it needed for that.
+What is mapped from files is above all Node's own program, which several nodes on one machine share. What holds the rest, by a process that loads one
+package after the other, in MiB resident: ${added.join(', ')}; all of them ${format(loading.at(-1)?.mebibytes ?? 0)}. The module adds
+its own code, the validators that are compiled for its routes, connections and keys. The list of common passwords is read at the first registration, and the
+embedded database only where no PostgreSQL is named. Without what Node has compiled before, it strips types and compiles everything once more, and holds
+what it needed for that.
 
 | installed | MB in files | MB on disk | of it source maps | largest packages, MB in files |
 |---|---|---|---|---|

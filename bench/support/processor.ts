@@ -23,8 +23,17 @@ export function processorMicroseconds(processIds: number[]): number {
 
 /** Of this one process, without its descendants; in mebibytes. */
 export function residentMebibytes(processId: number): number {
-  const kibibytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${processId}/status`, 'utf8'))?.[1]
-  return Number(kibibytes) / 1024
+  return statusMebibytes(processId, 'VmRSS')
+}
+
+/** What of that is mapped from files, above all from Node's own, and shared by all processes that run it. */
+export function sharedMebibytes(processId: number): number {
+  return statusMebibytes(processId, 'RssFile')
+}
+
+function statusMebibytes(processId: number, name: 'VmRSS' | 'RssFile'): number {
+  const status = readFileSync(`/proc/${processId}/status`, 'utf8')
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) / 1024
 }
 
 function readAllTimes(): Map<number, ProcessTimes> {
