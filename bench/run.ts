@@ -9,6 +9,7 @@ import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
 import { measureChainLength, measureMemory, measureTableSizes } from './measurements/growth.ts'
+import { measureInstalled } from './measurements/installed.ts'
 import { measureOperation } from './measurements/operation.ts'
 import { measureRunningPeers, readRunningPeers } from './measurements/running_peers.ts'
 import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS, USERS } from './measurements/saturated.ts'
@@ -29,6 +30,7 @@ const STORM_SESSIONS = { first: SESSIONS, count: 5000 }
 const STEADY_SHARE = 0.3
 
 async function measureAll(stage: Stage, given: Record<string, Settings>) {
+  const installed = await measureInstalled(stage) // first, as it may fail where no registry is reached
   const databaseUrl = await stage.createDatabase('saturated')
   const module = await stage.startModule(databaseUrl)
   const sessions = SESSIONS + STORM_SESSIONS.count + 1
@@ -75,7 +77,7 @@ async function measureAll(stage: Stage, given: Record<string, Settings>) {
   const memory = await measureMemory(stage, echo)
   await echo.server.stop()
   const coldStartMs = await measureColdStart(stage)
-  const operation = await measureOperation(stage)
+  const operation = await measureOperation(stage, installed)
   const runningPeers = await measureRunningPeers(stage, given)
   return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation, runningPeers }
 }

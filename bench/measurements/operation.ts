@@ -2,13 +2,15 @@
 import type { Stage } from '../support/stage.ts'
 import { measureCrowd } from './crowd.ts'
 import { measureFootprint } from './footprint.ts'
+import type { Installed } from './installed.ts'
 import { measurePurgeAndImport } from './purge_and_import.ts'
 import { measureTwoNodes } from './two_nodes.ts'
 
 export type Operation = Awaited<ReturnType<typeof measureOperation>>
 
-export async function measureOperation(stage: Stage) {
+export async function measureOperation(stage: Stage, installed: Installed[]) {
   return {
+    installed,
     crowd: await measureCrowd(stage),
     twoNodes: await measureTwoNodes(stage),
     purgeAndImport: await measurePurgeAndImport(stage),

@@ -64,7 +64,7 @@ function linesOf(results: Measured) {
   const p99 = (of: (storm: (typeof ours)[number]) => number) => format(median(ours.map(of)))
   const [smallest, largest] = [tableSizes[0], tableSizes.at(-1)]
   const sizeCost = (table = smallest) => median(table?.turns.map(({ microseconds }) => microseconds) ?? [])
-  const [clone] = footprint.installed
+  const [clone] = operation.installed
   const { ended, sessions, purge, users, importUsers } = purgeAndImport
   return {
     refresh: `**A refresh** costs ${format(cost('refresh'))} µs of a processor, PostgreSQL included. The same contract on FastAPI costs ${times('refresh: FastAPI', 'refresh')} times that; ${byHand('refresh')}.`,

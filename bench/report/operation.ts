@@ -19,7 +19,7 @@ const megabytes = (bytes: number) => format(bytes / 1e6, 1)
 export function goalsOfOperation({ operation, tableSizes, memory }: Measured): Goal[] {
   const { crowd, twoNodes, purgeAndImport, footprint } = operation
   const { sessions, ended, purge, plainDelete, purgeOfNothing, users, importUsers } = purgeAndImport
-  const [clone] = footprint.installed
+  const [clone] = operation.installed
   const pglite = clone?.largest.find(({ name }) => name.includes('pglite'))?.bytes ?? 0
   return [
     {
@@ -56,7 +56,7 @@ export function goalsOfOperation({ operation, tableSizes, memory }: Measured): G
     },
     {
       what: 'Installed size without the pinned Node, in blocks on the disk',
-      reached: footprint.installed.slice(0, 1).map(({ bytesOnDisk }) => bytesOnDisk / 1e6),
+      reached: operation.installed.slice(0, 1).map(({ bytesOnDisk }) => bytesOnDisk / 1e6),
       wanted: 45,
       isMost: true,
       unit: ' MB',
@@ -190,7 +190,7 @@ ${row(`\`cerrojo users import\` of ${format(measured.users)} users`, measured.im
 `
 }
 
-function footprintSection({ footprint: { atRest, loading, installed } }: Operation): string {
+function footprintSection({ installed, footprint: { atRest, loading } }: Operation): string {
   const added = loading.map(({ what, mebibytes }, index) => {
     const before = loading[index - 1]?.mebibytes ?? 0
     return index === 0 ? `${what}, ${format(mebibytes)}` : `\`${what}\` ${format(mebibytes - before)}`
