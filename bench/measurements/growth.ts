@@ -8,6 +8,7 @@ import { residentMebibytes } from '../support/processor.ts'
 import { fillTables, query, type Stage, type Turn } from '../support/stage.ts'
 
 const CONNECTIONS = 32
+const ROTATIONS_A_SESSION = 3
 
 export interface TableSize {
   sessions: number
@@ -60,6 +61,30 @@ export async function measureTableSizes(stage: Stage): Promise<TableSize[]> {
       bytesASession: (bytes[index] ?? Number.NaN) / sessions,
     }
   })
+}
+
+/**
+ * Of the table with its indexes and maps, once every session was refreshed with an Idempotency-Key, which fills all
+ * columns, and refreshed again.
+ */
+export async function measureBytesASession(stage: Stage): Promise<number> {
+  const sessions = stage.isQuick ? 1000 : 10_000
+  const databaseUrl = await stage.createDatabase('session_bytes')
+  const server = await stage.startModule(databaseUrl)
+  await fillTables(databaseUrl, sessions)
+  const { errors, errorSamples } = await stage.generator.run({
+    url: server.url,
+    connections: CONNECTIONS,
+    operation: { name: 'refresh', sessions: 'bytes', first: 0, count: sessions, order: 'turns', isKeyed: true },
+    warmUpSeconds: 0,
+    seconds: 300,
+    count: sessions * ROTATIONS_A_SESSION,
+  })
+  if (errors > 0) throw new Error(`refreshes failed: ${errorSamples.join(' | ')}`)
+  await server.stop()
+  const bytes = (await bytesOfSessions(databaseUrl)) / sessions
+  stage.progress(`a session takes ${bytes.toFixed(0)} bytes`)
+  return bytes
 }
 
 async function bytesOfSessions(databaseUrl: string): Promise<number> {

@@ -2,6 +2,7 @@
 import type { Stage } from '../support/stage.ts'
 import { measureCrowd } from './crowd.ts'
 import { measureFootprint } from './footprint.ts'
+import { measureBytesASession } from './growth.ts'
 import type { Installed } from './installed.ts'
 import { measurePurgeAndImport } from './purge_and_import.ts'
 import { measureTwoNodes } from './two_nodes.ts'
@@ -11,6 +12,7 @@ export type Operation = Awaited<ReturnType<typeof measureOperation>>
 export async function measureOperation(stage: Stage, installed: Installed[]) {
   return {
     installed,
+    bytesASession: await measureBytesASession(stage),
     crowd: await measureCrowd(stage),
     twoNodes: await measureTwoNodes(stage),
     purgeAndImport: await measurePurgeAndImport(stage),

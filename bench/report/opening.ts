@@ -72,7 +72,7 @@ function linesOf(results: Measured) {
     login: `**A login** costs ${format(cost('login') / 1000)} ms, of which one bcrypt comparison is ${format(cost('login: comparisons') / 1000)} ms: nobody is faster at the same cost of a guess.`,
     storm: `**A storm of logins**, three times what the machine can hash: p99 of refreshes goes from ${p99(({ quiet }) => quiet.latencyMs.p99)} to ${p99(({ steady }) => steady.latencyMs.p99)} ms, ${format(median(ours.map(({ lostSessions }) => lostSessions)))} sessions are lost.`,
     crowd: `**${format(crowd.silent)} silent and ${format(crowd.halfSent)} half-sent connections**: p99 of refreshes goes from ${format(median(crowd.rounds.map(({ quiet }) => quiet.latencyMs.p99)))} to ${format(median(crowd.rounds.map(({ crowded }) => crowded.latencyMs.p99)))} ms.`,
-    size: `**${format(largest?.sessions ?? 0)} sessions** cost ${format(sizeCost(largest) / sizeCost(), 2)} times what ${format(smallest?.sessions ?? 0)} do; a session takes ${format(largest?.bytesASession ?? 0)} bytes on the disk, indexes included.`,
+    size: `**${format(largest?.sessions ?? 0)} sessions** cost ${format(sizeCost(largest) / sizeCost(), 2)} times what ${format(smallest?.sessions ?? 0)} do; a session takes ${format(operation.bytesASession)} bytes on the disk, indexes included.`,
     footprint: `**It starts** within ${format(median(coldStartMs))} ms, holds ${format(median(residentAtRest(footprint)))} MiB at rest and ${format(memory.module.at(-1) ?? 0)} MiB after ${format(memory.requests)} refreshes, and takes ${format((clone?.bytesOnDisk ?? 0) / 1e6)} MB on the disk beside Node.`,
     nodes: twoNodes
       ? `**One of two nodes killed** by \`kill -9\` under load: ${format(twoNodes.lost)} of ${format(twoNodes.sessions)} sessions are lost.`
