@@ -16,12 +16,14 @@ export async function purgeEndedSessions(db: Database, olderThanSeconds: number)
   const pages = await db.row<{ count: number }>`
     select pg_relation_size('refresh_tokens') / current_setting('block_size')::int as count`
   for (let page = 0; page < Number(pages?.count); page += PAGES_A_STEP) {
-    const rows = await db.rows`
-      delete from refresh_tokens
-       where ctid >= ${`(${page},0)`}::tid and ctid < ${`(${page + PAGES_A_STEP},0)`}::tid
-         and least(expires_at, revoked_at) < now() - ${olderThanSeconds}::float8 * interval '1 second'
-      returning id`
-    deleted += rows.length
+    const [step] = await db.rows<{ count: number }>`
+      with gone as (
+        delete from refresh_tokens
+         where ctid >= ${`(${page},0)`}::tid and ctid < ${`(${page + PAGES_A_STEP},0)`}::tid
+           and least(expires_at, revoked_at) < now() - ${olderThanSeconds}::float8 * interval '1 second'
+        returning 1)
+      select count(*)::int as count from gone`
+    deleted += step?.count ?? 0
   }
   return deleted
 }
