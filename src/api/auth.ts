@@ -4,9 +4,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { clientOf } from '../http/client.ts'
 import { readRefreshCookie, setRefreshCookie } from '../http/cookie.ts'
-import { answerError, explain } from '../http/errors.ts'
+import { answerError, explain, REFUSALS } from '../http/errors.ts'
 import { refuseForeignOrigin } from '../http/origin.ts'
-import { AuthError, ERRORS, type Tokens } from '../models/types.ts'
+import { AuthError, type Tokens } from '../models/types.ts'
 import * as service from '../service/auth.ts'
 
 const CredentialsBody = Type.Union([
@@ -24,15 +24,12 @@ const TokensAnswer = Type.Object({
   token_type: Type.Literal('Bearer'),
   expires_in: Type.Integer({ description: 'seconds' }),
 })
-const ErrorCode = Type.Unsafe<string>({ type: 'string', enum: Object.keys(ERRORS) })
-const ErrorAnswer = Type.Object({ error: Type.Object({ code: ErrorCode, message: Type.String() }) })
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
-const registerSchema = { body: CredentialsBody, response: { 201: UserAnswer, ...errors } }
-const loginSchema = { body: CredentialsBody, response: { 200: TokensAnswer, ...errors } }
-const refreshSchema = { body: RefreshTokenBody, headers: RefreshHeaders, response: { 200: TokensAnswer, ...errors } }
-const logoutSchema = { body: RefreshTokenBody, response: { 204: Type.Null(), ...errors } }
-const meSchema = { security: [{ accessToken: [] }], response: { 200: UserAnswer, ...errors } }
+const registerSchema = { body: CredentialsBody, response: { 201: UserAnswer, ...REFUSALS } }
+const loginSchema = { body: CredentialsBody, response: { 200: TokensAnswer, ...REFUSALS } }
+const refreshSchema = { body: RefreshTokenBody, headers: RefreshHeaders, response: { 200: TokensAnswer, ...REFUSALS } }
+const logoutSchema = { body: RefreshTokenBody, response: { 204: Type.Null(), ...REFUSALS } }
+const meSchema = { security: [{ accessToken: [] }], response: { 200: UserAnswer, ...REFUSALS } }
 
 export function registerAuthRoutes(server: FastifyInstance, context: service.AuthContext): void {
   const app = server.withTypeProvider<TypeBoxTypeProvider>()

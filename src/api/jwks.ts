@@ -1,6 +1,7 @@
 /** The published keys (RFC 7517), for those who check our tokens or encrypt to us. */
 import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
+import { REFUSALS } from '../http/errors.ts'
 import { PUBLISHED_USES, type PublishedUse } from '../models/key.ts'
 import type { AuthContext } from '../service/auth.ts'
 
@@ -12,7 +13,7 @@ export function registerJwksRoute(server: FastifyInstance, { config, keys }: Aut
 
   server.get<{ Querystring: { use?: PublishedUse } }>(
     '/.well-known/jwks.json',
-    { schema: { querystring: JwksQuery, response: { 200: JwksAnswer, 304: Type.Null() } } },
+    { schema: { querystring: JwksQuery, response: { 200: JwksAnswer, 304: Type.Null(), ...REFUSALS } } },
     async (request, reply) => {
       const { body, etag } = keys.published(request.query.use)
       reply.headers({ 'cache-control': cacheControl, etag })

@@ -1,6 +1,7 @@
 /** Every refusal on its way out: one shape, whoever refused. */
 import { randomUUID } from 'node:crypto'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import Type from 'typebox'
 import { AuthError, type AuthErrorCode, ERRORS } from '../models/types.ts'
 import { clientOf } from './client.ts'
 import { logOf } from './events.ts'
@@ -10,6 +11,10 @@ import { headersFor } from './headers.ts'
 const FRAMEWORK_STATUSES = [404, 405, 413, 415]
 /** Errors of the framework whose message is clear and quotes nothing of the request but its media type. */
 const CLEAR_MESSAGES = /^(FST_ERR_VALIDATION|FST_ERR_CTP_.*|ROUTE_REFUSED)$/
+const ErrorCode = Type.Unsafe<string>({ type: 'string', enum: Object.keys(ERRORS) })
+const ErrorAnswer = Type.Object({ error: Type.Object({ code: ErrorCode, message: Type.String() }) })
+/** For the schemas of all routes, as every one of them may refuse. */
+export const REFUSALS = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** What the client is told. */
 export function explain(error: unknown): { status: number; code: AuthErrorCode; message: string } {
