@@ -16,7 +16,7 @@ export type Environment = Record<string, string>
 export interface Answer {
   status: number
   headers: Headers
-  /** The parsed JSON, or undefined for an empty body. */
+  /** The parsed JSON, or undefined where there is none, as in a page that a proxy made. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes
   body: any
 }
@@ -153,7 +153,8 @@ export async function call(
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   })
   const text = await response.text()
-  return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+  const isJson = response.headers.get('content-type')?.startsWith('application/json')
+  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : undefined }
 }
 
 export function newCredentials(): { email: string; password: string } {
