@@ -8,8 +8,10 @@ const files = globSync('*.ts', { cwd: import.meta.dirname }).filter((file) => !f
 const target = await openTarget()
 const withCookies = target.own ? await openTarget({ AUTH_REFRESH_TRANSPORT: 'cookie' }) : target
 
-for (const file of files.sort()) {
-  const attack: Case = await import(`./${file}`)
+const cases = await Promise.all(files.sort().map(async (file) => [file, (await import(`./${file}`)) as Case] as const))
+cases.sort(([, one], [, other]) => Number(one.locksOut ?? false) - Number(other.locksOut ?? false))
+
+for (const [file, attack] of cases) {
   const subject = attack.needs?.includes('cookies') ? withCookies : target
   suite(basename(file, '.ts'), { concurrency: true, skip: reasonToSkip(attack, subject) }, () =>
     attack.default(subject),

@@ -23,7 +23,7 @@ export async function connectTo(url: string, bytes: string | Buffer = ''): Promi
   })
   socket.on('error', () => {}) // a connection that is reset ends all the same
   const ended = new Promise<void>((resolve) => socket.once('end', resolve).once('close', () => resolve()))
-  await new Promise((resolve) => socket.once(isSecure ? 'secureConnect' : 'connect', resolve))
+  await Promise.race([new Promise((resolve) => socket.once(isSecure ? 'secureConnect' : 'connect', resolve)), ended])
   const send = (more: string | Buffer) => {
     if (socket.writable && more.length > 0) socket.write(more)
   }

@@ -23,12 +23,14 @@ import { until } from './wait.ts'
 
 /**
  * What a case cannot do without: `module`, one of our own, whose keys and settings are known; `cookies`, one whose
- * refresh tokens travel in cookies; `hard`, leave to send a flood.
+ * refresh tokens travel in cookies; `hard`, leave to send a flood; `fuzz`, Schemathesis, and leave to run it.
  */
-export type Need = 'module' | 'cookies' | 'hard'
+export type Need = 'module' | 'cookies' | 'hard' | 'fuzz'
 
 export interface Case {
   needs?: Need[]
+  /** After it nobody may log in from this address for a quarter of an hour, so that it comes last. */
+  locksOut?: boolean
   default(target: Target): void | Promise<void>
 }
 
@@ -58,7 +60,7 @@ export async function openTarget(env: Environment = {}) {
   const user = newVictim()
   const registered = await server.call('POST', '/auth/register', { body: user })
   assert.equal(registered.status, 201, 'registering; after a 429 wait a quarter of an hour')
-  const hasCookies = (await logIn()).cookie !== undefined
+  const session = await logIn()
   let forgery: Promise<Forgery> | undefined
 
   /** A new session of the user. */
@@ -75,8 +77,8 @@ export async function openTarget(env: Environment = {}) {
     /** The module of our own, if it is one. */
     own,
     user,
-    hasCookies,
-    isHard: process.env.HOSTILE_HARD !== undefined,
+    /** Of the user; a case that uses its refresh token up is the only one that does. */
+    session,
     logIn,
 
     /** Makes tokens with what strangers know; of a module of our own also with its private keys. */
@@ -141,10 +143,13 @@ async function forgeFor({
 }
 
 /** Why the case cannot be tried on the target, or false. */
-export function reasonToSkip({ needs = [] }: Case, { own, hasCookies, isHard }: Target): string | false {
-  if (needs.includes('module') && !own) return 'needs a module of its own, whose keys it knows: leave --url out'
-  if (needs.includes('cookies') && !hasCookies) return 'refresh tokens do not travel in cookies there'
-  if (needs.includes('hard') && !isHard) return 'a flood, which only --hard sends'
+export function reasonToSkip({ needs = [] }: Case, { own, session }: Target): string | false {
+  const { HOSTILE_HARD: isHard, HOSTILE_FUZZ: isFuzz } = process.env
+  if (needs.includes('module') && !own)
+    return 'needs a module of its own, which it knows the keys and chooses the settings of: leave --url out'
+  if (needs.includes('cookies') && !session.cookie) return 'refresh tokens do not travel in cookies there'
+  if (needs.includes('hard') && !isHard) return 'only --hard tries that'
+  if (needs.includes('fuzz') && !isFuzz) return 'only --fuzz tries that, with schemathesis installed'
   return false
 }
 
