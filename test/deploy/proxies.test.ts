@@ -1,6 +1,7 @@
 /** The configurations in deploy/, each run by its proxy, with TLS, in front of real nodes. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { request } from 'node:https'
@@ -232,6 +233,18 @@ for (const proxy of PROXIES) {
     test('a body of 20 KB reaches the module, which refuses it in the shape of the contract', async () => {
       const answer = await visitor(port).call('POST', '/auth/login', { body: { email: 'x'.repeat(20_000) } })
       assertRefused(answer, 413, 'AUTH_BAD_REQUEST')
+    })
+
+    test('a body that drips is refused in time, and not waited for', { timeout: 60_000 }, async () => {
+      const tls = { servername: 'localhost', ca: authority?.pem, agent: false }
+      const headers = { host: `localhost:${port}`, 'content-type': 'application/json', 'content-length': 5000 }
+      const to = { host: '127.0.0.1', port, ...tls, method: 'POST', path: '/auth/login', headers }
+      const asked = request(to).on('error', () => {}) // once it is answered, it may be cut off
+      const dripping = setInterval(() => asked.write(' '), 300)
+      const [{ statusCode }] = await once(asked, 'response')
+      clearInterval(dripping)
+      asked.destroy()
+      assert.ok([400, 408].includes(statusCode), `${statusCode}`)
     })
 
     test('under a prefix the cookie goes to that prefix', async () => {
