@@ -12,8 +12,8 @@ const USAGE = `npm run hostile -- [--url <https://auth.example.com>] [--hard] [-
   --fuzz  also Schemathesis with contract/openapi.json, if you have installed it; it meets the limits likewise`
 
 const { url, hard, fuzz } = readArguments()
-const HARMLESS = `registers somebody named hostile-…@example.invalid, who stays there; logs in as him some 80 times;
-sends 400 requests, of which 30 have wrong passwords or payloads (the module allows an address 100 in a quarter of an
+const HARMLESS = `registers somebody named hostile-…@example.invalid, who stays there; logs in as him some 40 times;
+sends 500 requests, of which 30 have wrong passwords or payloads (the module allows an address 100 in a quarter of an
 hour), and holds nine half ones for as long as they are let. Nobody else's data is touched.`
 
 console.log(`Against ${url ?? 'a module of its own'}: ${HARMLESS}`)

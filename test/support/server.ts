@@ -154,7 +154,7 @@ export async function call(
   })
   const text = await response.text()
   const isJson = response.headers.get('content-type')?.startsWith('application/json')
-  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : undefined }
+  return { status: response.status, headers: response.headers, body: isJson && text ? JSON.parse(text) : undefined }
 }
 
 export function newCredentials(): { email: string; password: string } {
