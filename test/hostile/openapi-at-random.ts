@@ -97,14 +97,14 @@ async function genuineValues({ own, user, logIn }: Target): Promise<Values> {
 }
 
 function requestsTo({ parameters = [], requestBody }: Operation, path: string, genuine: Values) {
-  const byPlace = (place: 'query' | 'header') =>
+  const byPlace = (place: 'query' | 'header', others: fc.Arbitrary<string>) =>
     Object.fromEntries(
       parameters
         .filter((parameter) => parameter.in === place)
-        .map(({ name, schema }) => [name, valuesOf(schema, genuine) as fc.Arbitrary<string>]),
+        .map(({ name, schema }) => [name, fc.oneof(valuesOf(schema, genuine) as fc.Arbitrary<string>, others)]),
     )
   const declared = fc
-    .record(byPlace('query'), { requiredKeys: [] })
+    .record(byPlace('query', secrets), { requiredKeys: [] })
     .map((query) => `${new URLSearchParams(query as Record<string, string>)}`)
   const url = fc.oneof(declared, fc.webQueryParameters()).map((query) => (query ? `${path}?${query}` : path))
 
@@ -112,7 +112,7 @@ function requestsTo({ parameters = [], requestBody }: Operation, path: string, g
   const headers = fc.record(
     {
       ...Object.fromEntries(names.map((name) => [name, headerTexts])),
-      ...Object.fromEntries(Object.entries(byPlace('header')).map(([name, values]) => [name, eitherOr(values)])),
+      ...byPlace('header', headerTexts),
       authorization: genuine.authorization as fc.Arbitrary<string>,
       'content-type': fc.oneof(
         { weight: 6, arbitrary: fc.constant('application/json') },
@@ -124,8 +124,6 @@ function requestsTo({ parameters = [], requestBody }: Operation, path: string, g
   )
   return { url, headers, body: requestBody ? bodiesOf(requestBody, genuine) : fc.constant(undefined) }
 }
-
-const eitherOr = (values: fc.Arbitrary<string>) => fc.oneof(values, headerTexts)
 
 function bodiesOf({ content }: Content, genuine: Values): fc.Arbitrary<string | undefined> {
   const schema = content?.['application/json'].schema as Schema

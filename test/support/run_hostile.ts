@@ -21,7 +21,7 @@ if (hard)
   console.log(`--hard: registers two more; 180 wrong passwords, and 180 connections that say nothing, or half of something.
 Your address will be kept from logging in.`)
 const canFuzz = fuzz && isThere('schemathesis')
-if (canFuzz) console.log('--fuzz: some 1,000 requests more. Your address will be kept from registering and logging in.')
+if (canFuzz) console.log('--fuzz: some 700 requests more. Your address will be kept from registering and logging in.')
 else if (fuzz) console.log('--fuzz is left out, as schemathesis is not installed: pipx install schemathesis')
 
 const tests = join(import.meta.dirname, '../hostile/all.test.ts')
