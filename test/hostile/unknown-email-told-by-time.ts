@@ -7,7 +7,7 @@ import { type Server, startServer } from '../support/server.ts'
 export const needs = ['hard']
 
 /** For each of two emails of either kind; of a foreign deployment fewer than the ten wrong passwords it allows. */
-const LOGINS = { own: 20, foreign: 8 }
+const LOGINS = { own: 30, foreign: 8 }
 const RATIO = 1.2
 
 export default function attack(target: Target): void {
