@@ -85,7 +85,7 @@ export function createKeySet(
    */
   async function find(kid: string): Promise<Key | undefined> {
     if (keys.has(kid)) return keys.get(kid)
-    if (!isRetryDue()) throw unavailable()
+    if (!loading && !isRetryDue()) throw unavailable()
     const askedAt = performance.now()
     const waitSeconds = loading ? 0 : cooldownSeconds - secondsSince(attemptedAt)
     if (waitSeconds > 0) await pause(waitSeconds * 1000)
