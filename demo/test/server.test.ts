@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { promisify } from 'node:util'
+import { freePort } from '../../test/support/cluster.ts'
 import { call, newCredentials } from '../../test/support/server.ts'
 import { until } from '../../test/support/wait.ts'
 import { startDemo } from '../server.ts'
@@ -78,15 +79,16 @@ suite('the demo', async () => {
   })
 
   test('answers at once while it starts', async (t) => {
-    const other = createServer().listen(0, '127.0.0.1')
-    await once(other, 'listening')
-    const { port } = other.address() as AddressInfo
-    await once(other.close(), 'close')
+    const port = await freePort()
     const starting = startDemo({ folder: join(root, 'starting'), port, settings: SETTINGS })
     t.after(async () => (await starting).close())
     const statusNow = () => fetch(`http://127.0.0.1:${port}`).then(({ status }) => status)
-    await until('an answer', () => statusNow().catch(() => undefined)) // nobody listens yet
-    assert.equal(await statusNow(), 503)
+    let first: number | undefined
+    await until('an answer', async () => {
+      first = await statusNow().catch(() => undefined) // nobody listens yet
+      return first
+    })
+    assert.equal(first, 503)
     await starting
     assert.equal(await statusNow(), 200)
   })

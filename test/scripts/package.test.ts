@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { promisify } from 'node:util'
+import { freePort } from '../support/cluster.ts'
 import { outsideEnvironment } from '../support/outside.ts'
 import { call, newCredentials } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -87,14 +87,6 @@ async function whileServing(command: string[], work: (url: string) => Promise<vo
   }
   assert.equal(await answers(), false, 'it has ended')
   return output
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
 }
 
 suite('the package', { skip }, () => {

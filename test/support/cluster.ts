@@ -3,6 +3,7 @@
  * ends with this process, unless that is killed with SIGKILL.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import {
   appendFileSync,
   chownSync,
@@ -145,11 +146,21 @@ async function accepts(url: string): Promise<boolean> {
   }
 }
 
-export function freePort(): Promise<number> {
+/**
+ * One that nobody else gets by chance before its server listens, or while that is away: systems hand out those from
+ * 32768 on.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(10_000, 32_768)
+    if (await isFree(port)) return port
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const address = probe.address()
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
+    const probe = createServer()
+    probe.once('error', () => resolve(false))
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
   })
 }

@@ -26,7 +26,7 @@ const SETTINGS = {
   AUTH_RATE_LIMIT_REFRESH: '0',
   AUTH_RATE_LIMIT_FAILURES: '0',
 }
-const PATIENCE_MS = 15_000
+const PATIENCE_MS = 60_000
 /** What Chromium calls an error after every session's end: the page asks both servers until they refuse. */
 const REFUSED_AT_THE_END = /^\/(notes\/claims|greeting): .* status of 401/
 
@@ -65,6 +65,7 @@ export function inChromium(name: string, define: (visit: Visit) => void): void {
     const browser = await chromium.launch({
       executablePath,
       args: ['--no-sandbox', '--disable-background-networking'],
+      timeout: 2 * PATIENCE_MS,
     })
     after(async () => {
       await browser.close()
