@@ -64,7 +64,7 @@ suite('the package', () => {
       const credentials = ${JSON.stringify(newCredentials())}
       await client.register(credentials)
       console.log((await client.login(credentials)).token_type)`
-    const started = run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, timeout: 20_000 })
+    const started = run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, timeout: 60_000 })
     assert.equal((await started).stdout, 'Bearer\n')
   })
 

@@ -14,7 +14,7 @@ async function hanging() {
   const proxy = await startProxy(server.url)
   const store = memoryStore()
   await registerAndLogIn(openClient({ baseUrl: server.url, store }))
-  const client = openClient({ baseUrl: proxy.url, store, requestTimeoutSeconds: 30 })
+  const client = openClient({ baseUrl: proxy.url, store })
   const held = Promise.withResolvers<void>()
   proxy.decide = ({ path }) =>
     path === '/notes' ? { kind: 'answer', status: 200 } : { kind: 'hold request', until: held.promise }

@@ -68,7 +68,8 @@ suite('tabs', () => {
   })
 
   test('do not wait for one that hangs', async () => {
-    const { proxy, browser, one } = await twoTabs()
+    const { proxy, browser } = await twoTabs()
+    const one = browser.openTab({ requestTimeoutSeconds: 3 })
     const asked = Promise.withResolvers<void>()
     const neverAnswers = () => {
       asked.resolve()
@@ -323,7 +324,7 @@ suite('whatever the network and the tabs do', () => {
   })
 
   for (const locks of ['Web Locks', 'leases'] as const)
-    test(`nobody is logged out (${locks})`, { timeout: 200_000 }, async () => {
+    test(`nobody is logged out (${locks})`, async () => {
       const proxy = await startProxy(server.url)
       const world = fc.asyncProperty(
         fc.array(action, { minLength: 2, maxLength: 8 }),

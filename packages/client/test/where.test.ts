@@ -203,7 +203,7 @@ suite('a page on', { skip }, async () => {
           ends.some((end) => row.looks.includes(`\`${end}\``)),
           String(ends),
         )
-        assert.ok(linesOf(server).some(({ event }) => row.looks.includes(`\`${event}\``)))
+        await eventually(() => assert.ok(linesOf(server).some(({ event }) => row.looks.includes(`\`${event}\``))))
       }
       await context.close()
     })

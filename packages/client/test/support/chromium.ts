@@ -13,11 +13,13 @@ const executablePath = folders.map((folder) => join(folder, 'chromium')).find((p
 export const withChromium = { skip: !executablePath && 'there is no chromium on the PATH' }
 
 const ARGUMENTS = ['--no-sandbox', '--disable-background-networking']
+/** Until it has started, on a slow machine. */
+const PATIENCE_MS = 120_000
 
 /** Closed when the test file ends. */
 export async function launchChromium(...more: string[]): Promise<Browser> {
   const args = [...ARGUMENTS, ...more]
-  const browser = await chromium.launch({ executablePath: executablePath as string, args })
+  const browser = await chromium.launch({ executablePath: executablePath as string, args, timeout: PATIENCE_MS })
   after(() => browser.close())
   return browser
 }
@@ -28,8 +30,12 @@ export async function openProfile(...more: string[]): Promise<BrowserContext> {
   await mkdir(join(folder, 'Default'))
   const preferences = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } }
   await writeFile(join(folder, 'Default/Preferences'), JSON.stringify(preferences))
-  const options = { executablePath: executablePath as string, args: [...ARGUMENTS, ...more], ignoreHTTPSErrors: true }
-  const context = await chromium.launchPersistentContext(folder, options)
+  const context = await chromium.launchPersistentContext(folder, {
+    executablePath: executablePath as string,
+    args: [...ARGUMENTS, ...more],
+    ignoreHTTPSErrors: true,
+    timeout: PATIENCE_MS,
+  })
   context.on('close', () => rm(folder, { recursive: true, force: true, maxRetries: 10 }))
   return context
 }
