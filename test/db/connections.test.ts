@@ -20,6 +20,7 @@ import {
   runSql,
   startProcess,
   startServer,
+  untilAnswered,
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
@@ -58,9 +59,10 @@ suite('PostgreSQL', needsPostgres, async () => {
     const server = await startServer({ ...env, DATABASE_URL: url })
     const credentials = newCredentials()
     const untilDone = async (path: string, body: object) => {
-      let answer = await server.call('POST', path, { body })
+      const headers = { 'idempotency-key': newIdempotencyKey() }
+      let answer = await server.call('POST', path, { body, headers })
       await until(`${path} to succeed`, async () => {
-        if (answer.status === 503) answer = await server.call('POST', path, { body })
+        if (answer.status === 503) answer = await server.call('POST', path, { body, headers })
         return answer.status !== 503
       })
       return answer
@@ -162,15 +164,21 @@ suite('PostgreSQL', needsPostgres, async () => {
     await admin('create role frugal login superuser connection limit 4')
     const env = await onCluster({ DATABASE_POOL_SIZE: '10' }, undefined, 'frugal')
     await admin('alter role frugal nosuperuser')
-    const server = await startServer(env).catch(async () => {
+    const server = await startProcess(env).catch(async () => {
       await admin(`alter database ${new URL(env.DATABASE_URL as string).pathname.slice(1)} owner to frugal`)
-      return startServer(env)
+      return startProcess(env)
     })
+    const key = newIdempotencyKey()
     const sessions = await Promise.all(Array.from({ length: 30 }, () => logInSomebody(server)))
     const answers = await Promise.all(
-      sessions.flatMap(({ access_token, refresh_token }) => [me(server, access_token), refresh(server, refresh_token)]),
+      sessions.flatMap(({ access_token, refresh_token }) => [
+        untilAnswered(() => me(server, access_token)),
+        untilAnswered(() => refresh(server, refresh_token, key)),
+      ]),
     )
     assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200])
+    assert.doesNotMatch(server.output(), /too many connections/)
+    await server.end('SIGTERM')
   })
 
   test('whose role may not change the schema serves the module once the schema is there', async () => {
@@ -188,17 +196,20 @@ suite('PostgreSQL', needsPostgres, async () => {
     const env = await onCluster()
     await admin(`alter database ${new URL(env.DATABASE_URL as string).pathname.slice(1)}
                  set default_transaction_isolation = 'serializable'`)
-    const server = await startServer(env)
+    const server = await startProcess(env)
     const sessions = await Promise.all(Array.from({ length: 40 }, () => logInSomebody(server)))
     await Promise.all(
       sessions.map(async ({ refresh_token: token }) => {
         for (let rotation = 1; rotation <= 30; rotation++) {
-          const { status, body } = await refresh(server, token)
+          const key = newIdempotencyKey()
+          const { status, body } = await untilAnswered(() => refresh(server, token, key))
           assert.equal(status, 200)
           token = body.refresh_token
         }
       }),
     )
+    assert.doesNotMatch(server.output(), /could not serialize/)
+    await server.end('SIGTERM')
   })
 
   test('with Turkish rules for letters confuses no emails', async () => {

@@ -17,12 +17,13 @@ import {
   type Server,
   startProcess,
   startServer,
+  untilAnswered,
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
 
-/** A client that refreshes without a pause, each time with a new key, until it gets no 200. */
+/** A client that refreshes without a pause, each time with a new key, until nobody answers. */
 interface Client {
   token: string
   accessToken: string
@@ -36,15 +37,14 @@ async function newClient(server: Server): Promise<Client> {
   return { token: refresh_token, accessToken: access_token, pendingKey: undefined, answered: 0 }
 }
 
-/** Repeats what was not answered with its key, and refreshes on. */
+/** Repeats what was not answered, or with 503, with its key, and refreshes on. */
 async function refreshOn(server: Server, client: Client, goesOn: () => boolean): Promise<void> {
   while (goesOn()) {
     client.pendingKey ??= newIdempotencyKey()
     const answer = await refresh(server, client.token, client.pendingKey).catch(() => undefined)
-    if (answer?.status !== 200) {
-      if (answer) assert.equal(answer.status, 503, JSON.stringify(answer.body))
-      return
-    }
+    if (!answer) return
+    if (answer.status === 503) continue
+    assert.equal(answer.status, 200, JSON.stringify(answer.body))
     const { refresh_token, access_token } = answer.body
     Object.assign(client, { token: refresh_token, accessToken: access_token, pendingKey: undefined })
     client.answered++
@@ -52,38 +52,59 @@ async function refreshOn(server: Server, client: Client, goesOn: () => boolean):
 }
 
 /** Registers one after the other, and says who was told that it succeeded. */
-async function registerOn(server: Server, registered: { email: string; password: string }[]): Promise<void> {
-  for (;;) {
+async function registerOn(
+  server: Server,
+  registered: { email: string; password: string }[],
+  goesOn: () => boolean,
+): Promise<void> {
+  while (goesOn()) {
     const credentials = newCredentials()
     const answer = await server.call('POST', '/auth/register', { body: credentials }).catch(() => undefined)
-    if (answer?.status !== 201) return
-    registered.push(credentials)
+    if (!answer) return
+    if (answer.status === 201) registered.push(credentials)
   }
 }
 
-/** The stream, the crash in the midst of it, and then the promise: P1 and P3. */
-async function crashUnderLoad(server: RunningProcess, clients: Client[], crash: () => Promise<RunningProcess>) {
+/**
+ * The stream, the crash in the midst of it, and then the promise: P1 and P3.
+ * @param crash over when nothing more can be answered with success
+ */
+async function crashUnderLoad(
+  server: RunningProcess,
+  clients: Client[],
+  crash: () => Promise<unknown>,
+  restore: () => Promise<RunningProcess>,
+) {
   const registered: { email: string; password: string }[] = []
   const before = clients.map(({ answered }) => answered)
-  const streams = [...clients.map((client) => refreshOn(server, client, () => true)), registerOn(server, registered)]
+  let goesOn = true
+  const streams = [
+    ...clients.map((client) => refreshOn(server, client, () => goesOn)),
+    registerOn(server, registered, () => goesOn),
+  ]
   await until('twenty answers for each client', () =>
     clients.every(({ answered }, index) => answered >= (before[index] as number) + 20),
   )
   await until('five registrations', () => registered.length >= 5)
-  const restored = await crash()
+  await crash()
+  goesOn = false
   await Promise.all(streams)
 
   assert.ok(
     clients.every(({ pendingKey }) => pendingKey),
     'the crash cut every stream off',
   )
+  const restored = await restore()
   for (const client of clients) {
     const { answered } = client
     await refreshOn(restored, client, () => client.answered < answered + 2)
     assert.equal(client.answered, answered + 2, 'what was not answered completes, and what comes next too')
-    assert.equal((await me(restored, client.accessToken)).status, 200)
+    assert.equal((await untilAnswered(() => me(restored, client.accessToken))).status, 200)
   }
-  for (const body of registered) assert.equal((await restored.call('POST', '/auth/login', { body })).status, 200)
+  for (const body of registered) {
+    const login = await untilAnswered(() => restored.call('POST', '/auth/login', { body }))
+    assert.equal(login.status, 200)
+  }
   return restored
 }
 
@@ -97,10 +118,12 @@ test('killing the module under load loses nothing answered, and the rest complet
   const idle = await newClient(server)
   await refreshOn(server, idle, () => idle.answered < 1)
   for (let crash = 1; crash <= 3; crash++)
-    server = await crashUnderLoad(server, clients, async () => {
-      await server.end('SIGKILL')
-      return startProcess(server.env)
-    })
+    server = await crashUnderLoad(
+      server,
+      clients,
+      () => server.end('SIGKILL'),
+      () => startProcess(server.env),
+    )
   await refreshOn(server, idle, () => idle.answered < 2)
   assert.equal(idle.answered, 2, 'a token answered long before the crash refreshes')
   t.diagnostic(`${answersOf(clients)} refreshes around a kill -9`)
@@ -120,13 +143,19 @@ suite('PostgreSQL', needsPostgres, () => {
     const server = await startProcess(await freshEnvironment({ DATABASE_URL: await clusterDatabase() }))
     const clients = await Promise.all(Array.from({ length: 6 }, () => newClient(server)))
     for (let crash = 1; crash <= 2; crash++)
-      await crashUnderLoad(server, clients, async () => {
-        await cluster.stop('SIGKILL')
-        await until('a 503', async () => (await refresh(server, 'A'.repeat(64))).status === 503)
-        await cluster.start()
-        await until('an answer of the database', async () => (await refresh(server, 'A'.repeat(64))).status === 401)
-        return server
-      })
+      await crashUnderLoad(
+        server,
+        clients,
+        async () => {
+          await cluster.stop('SIGKILL')
+          await until('a 503', async () => (await refresh(server, 'A'.repeat(64))).status === 503)
+        },
+        async () => {
+          await cluster.start()
+          await until('an answer of the database', async () => (await refresh(server, 'A'.repeat(64))).status === 401)
+          return server
+        },
+      )
     assert.equal(server.process.exitCode, null)
     t.diagnostic(`${answersOf(clients)} refreshes around a kill -9`)
   })
@@ -183,12 +212,14 @@ suite('PostgreSQL', needsPostgres, () => {
     goesOn = false
     await Promise.all(streams)
 
+    const looks = seen.filter(({ name }) => name === 'jwks')
+    const slowest = Math.max(...looks.map(({ took }) => took))
     for (const { name, status, code, retryAfter, took } of seen.filter(({ status }) => status >= 300)) {
       assert.deepEqual([status, code], [503, 'AUTH_UNAVAILABLE'], name)
       assert.ok(retryAfter >= 1, `${name}: Retry-After`)
-      assert.ok(took < 2000, `${name} took ${took} ms`)
+      assert.ok(took < 2000 + slowest, `${name} took ${took} ms, and what needs no database ${slowest} ms`)
     }
-    assert.ok(seen.filter(({ name }) => name === 'jwks').every(({ status }) => status === 200))
+    assert.ok(looks.every(({ status }) => status === 200))
     assert.equal(server.process.exitCode, null)
   })
 
@@ -213,14 +244,21 @@ suite('PostgreSQL', needsPostgres, () => {
     for (const socket of sockets) socket.unpipe().pause()
     proxy.removeAllListeners('connection').on('connection', (near) => sockets.add(near.on('error', () => {})))
     const key = newIdempotencyKey()
-    const asked = Array.from({ length: 20 }, async (_, index) => {
+    async function timed(ask: () => Promise<Answer>) {
       const from = performance.now()
-      const answer = await (index % 2 ? me(server, access_token) : refresh(server, refresh_token, key))
-      return { status: answer.status, took: performance.now() - from }
-    })
-    for (const { status, took } of await Promise.all(asked)) {
+      const { status } = await ask()
+      return { status, took: performance.now() - from }
+    }
+    const asked = Array.from({ length: 20 }, (_, index) =>
+      timed(() => (index % 2 ? me(server, access_token) : refresh(server, refresh_token, key))),
+    )
+    let goesOn = true
+    const answers = Promise.all(asked).finally(() => (goesOn = false))
+    let slowest = 0 // of what needs no database: that is the machine's part
+    while (goesOn) slowest = Math.max(slowest, (await timed(() => server.call('GET', '/.well-known/jwks.json'))).took)
+    for (const { status, took } of await answers) {
       assert.equal(status, 503)
-      assert.ok(took < 2000, `it took ${took} ms`)
+      assert.ok(took < 2000 + slowest, `it took ${took} ms, and what needs no database ${slowest} ms`)
     }
   })
 })
