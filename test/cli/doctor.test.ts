@@ -137,7 +137,7 @@ suite('cerrojo doctor, on keys', () => {
     const env = await freshEnvironment()
     return { ...env, AUTH_KEYS_SECRET: await readFile(fileOf(env), 'utf8') }
   }
-  const soon = () => Math.floor(Date.now() / 1000) + 60
+  const soon = () => Math.floor(Date.now() / 1000) + 3600
 
   const cases: Record<string, { change: (env: Environment) => unknown; says: RegExp[]; code?: number }> = {
     'they are in order, and all nodes have their secret': {
@@ -157,7 +157,7 @@ suite('cerrojo doctor, on keys', () => {
       says: [/^risky: there is no enc key: the next start of a server makes one$/],
     },
     'one has ended': {
-      change: async (env) => replaceKey(env, await held(env, 'sig'), { ends_at: soon() - 120 }),
+      change: async (env) => replaceKey(env, await held(env, 'sig'), { ends_at: soon() - 7200 }),
       says: [/^risky: there is no sig key: /],
     },
     'one is overdue, and no next one made': {
@@ -313,8 +313,9 @@ suite('cerrojo doctor, on PostgreSQL', { skip: findPostgres() ? false : 'Postgre
   async function newDatabase(name: string, options = 'template original'): Promise<Environment> {
     await admin(`create database ${name} ${options}`)
     await admin(`alter database ${name} set wal_compression = on`)
-    return { ...(await freshEnvironment()), DATABASE_URL: addressOf(name), AUTH_KEYS_SECRET: secret }
+    return { ...shared, DATABASE_URL: addressOf(name), AUTH_KEYS_SECRET: secret }
   }
+  const shared = await freshEnvironment() // its folder is of no use to a PostgreSQL
   const secret = newSecret()
   await (await startServer(await newDatabase('original', ''))).close()
 
@@ -458,7 +459,8 @@ suite('cerrojo doctor, on PostgreSQL', { skip: findPostgres() ? false : 'Postgre
 
   test('whose keys are sealed with a secret that one node alone has', async () => {
     const { env: all } = await inOrder()
-    const { AUTH_KEYS_SECRET = '', ...env } = all
+    const { AUTH_DATA_DIR } = await freshEnvironment()
+    const { AUTH_KEYS_SECRET = '', ...env } = { ...all, AUTH_DATA_DIR } as Environment
     await writeFile(fileOf(env), AUTH_KEYS_SECRET, { mode: 0o600 })
     assertMatches((await says('keys', env)).findings, [/^risky: their secret is in .* alone: give it to all nodes/])
   })

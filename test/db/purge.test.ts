@@ -59,7 +59,7 @@ suite('a purge', () => {
     await runSql(
       env,
       `insert into rate_limits (key, points, expire)
-       select 'k' || n, 1, extract(epoch from now()) * 1000 + (case when n <= 11000 then -1 else 60000 end)
+       select 'k' || n, 1, extract(epoch from now()) * 1000 + (case when n <= 11000 then -1 else 3600000 end)
          from generate_series(1, 11005) n`,
     )
     await purgeCounters(database)

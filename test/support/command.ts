@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Environment } from './server.ts'
+import { type Environment, ofPrograms } from './server.ts'
 import { until } from './wait.ts'
 
 export const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
@@ -21,7 +21,7 @@ export function cerrojo(env: Environment, ...words: string[]): Promise<Result> {
 /** Runs a command that reads the input. */
 export function feed(env: Environment, input: string, ...words: string[]): Promise<Result> {
   return new Promise((resolve) => {
-    const options = { env: { PATH: process.env.PATH, ...env }, cwd: tmpdir() }
+    const options = { env: { ...ofPrograms(), ...env }, cwd: tmpdir() }
     const child = execFile(process.execPath, [COMMAND, ...words], options, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     )

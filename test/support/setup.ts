@@ -13,6 +13,7 @@ let templateDatabase: string | undefined
 export async function globalSetup(): Promise<void> {
   folder = await mkdtemp(join(tmpdir(), 'cerrojo-template-'))
   process.env.CERROJO_TEST_TEMPLATE = folder
+  process.env.NODE_COMPILE_CACHE = join(folder, 'compiled') // each program that a test starts compiles what is new
   const env = { AUTH_DATA_DIR: join(folder, 'with-keys') }
   await (await buildApp(loadConfig(env))).close()
 

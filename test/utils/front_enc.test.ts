@@ -102,7 +102,7 @@ suite('a browser that encrypts its payload', () => {
 
   test('with a clock a little ahead or behind is still understood', async () => {
     const credentials = await registerSomebody(server)
-    for (const seconds of [-50, 50])
+    for (const seconds of [-30, 30])
       assert.equal((await logIn(asCompact({ ...credentials, iat: now() + seconds, jti: randomUUID() }))).status, 200)
   })
 })
@@ -170,7 +170,7 @@ suite('the same 400, byte for byte, answers', async () => {
     'a password that is null': () => asCompact({ email, password: null }),
     'a password that is a list': () => asCompact({ email, password: [password] }),
     'an iat 61 seconds ago': () => asObject({ ...credentials, iat: now() - 62 }),
-    'an iat beyond the clock skew ahead': () => asCompact({ ...credentials, iat: now() + 70 }),
+    'an iat beyond the clock skew ahead': () => asCompact({ ...credentials, iat: now() + 90 }),
     'an iat that is a text': () => asObject({ ...credentials, iat: String(now()) }),
     'an iat that is null': () => asObject({ ...credentials, iat: null }),
     'an iat in milliseconds': () => asCompact({ ...credentials, iat: Date.now() }),
