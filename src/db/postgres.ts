@@ -87,10 +87,12 @@ export async function openPostgres(config: Config, log: Log, timeoutMs: number):
   function ask(turns: LimitFunction, text: string, values: unknown[]): Promise<Rows> {
     const { promise, resolve, reject } = Promise.withResolvers<Rows>()
     let isGivenUp = false
-    const timer = setTimeout(() => {
+    const giveUp = () => {
       isGivenUp = timeoutMs > 0
       if (isGivenUp) reject(new Error(`PostgreSQL gave no connection or no answer within ${timeoutMs} ms`))
-    }, timeoutMs)
+    }
+    // What came while this process had no turn is read first, as timers go before sockets.
+    const timer = setTimeout(setImmediate, timeoutMs, giveUp)
 
     async function inTurn(): Promise<void> {
       if (isGivenUp) return

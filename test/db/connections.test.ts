@@ -5,6 +5,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import pg from 'pg'
+import { SILENT } from '../../cli/database.ts'
+import { loadConfig } from '../../src/config.ts'
+import { openDatabase } from '../../src/db/connection.ts'
 import { type Cluster, findPostgres, startCluster } from '../support/cluster.ts'
 import { findPooler, startPooler } from '../support/pooler.ts'
 import { startProxy } from '../support/proxy.ts'
@@ -158,6 +161,20 @@ suite('PostgreSQL', needsPostgres, async () => {
     loseConnections()
     for (let look = 1; look <= 2; look++) assert.equal(await isSeen(), false)
     await until('a look that is answered among refreshes that are', async () => (await isRefreshed()) && isSeen())
+  })
+
+  test('whose answer came in time is read first by a process that had no turn until it was late', async () => {
+    const database = await openDatabase(loadConfig(await onCluster()), SILENT, 2000)
+    after(() => database.close())
+    const asked = database.rows`select pg_sleep(0.3)`
+    await until('it to be asked', async () => {
+      const [row] = await admin(
+        `select count(*)::int as count from pg_stat_activity where query = 'select pg_sleep(0.3)'`,
+      )
+      return row?.count === 1
+    })
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2500)
+    assert.equal((await asked).length, 1)
   })
 
   test('that grants a role four connections is asked over four of them, without a refusal', async () => {
