@@ -102,7 +102,8 @@ suite('a login at the same moment', () => {
 
   suite('in a transaction of its own', { skip: onPostgres ? false : 'the embedded database has one at a time' }, () => {
     const isWaiting = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-    const waiters = async () => (await runSql(server.env, isWaiting)).map(({ pid }) => pid)
+    /** Over the connection at hand, as each waits for less than a second. */
+    const waiters = async () => (await login.query(isWaiting)).rows.map(({ pid }) => pid)
     let login: pg.Client
 
     before(async () => {

@@ -68,7 +68,7 @@ suite('a SIGTERM', () => {
       })
       const arrived = () => server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0
       await until('the logins to arrive', () => arrived() === logins.length)
-      assert.equal(answered, 0, 'all are under way')
+      assert.ok(answered < logins.length, 'not all are answered yet')
 
       const ended = server.end('SIGTERM')
       const answers = await Promise.all(logins)
@@ -140,7 +140,7 @@ suite('a stop', { concurrency: true }, () => {
   })
 
   test('with SHUTDOWN_DELAY_SEC goes on serving for so long, and has each answer close its connection', async () => {
-    const server = await start({ SHUTDOWN_DELAY_SEC: '3' })
+    const server = await start({ SHUTDOWN_DELAY_SEC: '6', AUTH_BCRYPT_ROUNDS: '14' })
     const kept = await connectTo(server.url, me)
     await until('the answer', () => answersIn(kept.received()).length === 1)
     assert.notEqual(answersIn(kept.received())[0]?.headers.get('connection'), 'close')
@@ -165,7 +165,7 @@ suite('a stop', { concurrency: true }, () => {
       [[200, 'close']],
     )
     const seconds = await ended
-    assert.ok(seconds > 2.5 && seconds < 11, `${seconds} s`)
+    assert.ok(seconds > 5.5 && seconds < 14, `${seconds} s`)
   })
 
   test('asked for several times at once, as by one Ctrl-C under npm, is one', async () => {
