@@ -588,10 +588,10 @@ suite('cerrojo doctor, on PostgreSQL', { skip: findPostgres() ? false : 'Postgre
 
   test('--quick looks at it once and asks for no key or table', async () => {
     const { env } = await inOrder()
-    const about = async (...words: string[]) =>
-      new Set(
-        JSON.parse(await run(env, 'doctor', '--json', ...words)).map((finding: { about: string }) => finding.about),
-      )
+    const about = async (...words: string[]) => {
+      const { stdout } = await cerrojo(env, 'doctor', '--json', ...words) // with code 1 where a machine is slow
+      return new Set(JSON.parse(stdout).map((finding: { about: string }) => finding.about))
+    }
     assert.deepEqual([...(await about())], ['keys', 'database', 'tables', 'settings'])
     assert.deepEqual([...(await about('--quick'))], ['database', 'settings'])
   })

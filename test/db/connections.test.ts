@@ -59,7 +59,13 @@ suite('PostgreSQL', needsPostgres, async () => {
   test('far away, behind 200 ms a way, serves logins and refreshes', async () => {
     const env = await onCluster()
     const { url } = await startProxy(env.DATABASE_URL as string, { delayMs: 200 })
-    const server = await startServer({ ...env, DATABASE_URL: url })
+    /** Again where a slow machine takes its part of the 0.6 s, as whoever keeps it running does. */
+    const start = (): ReturnType<typeof startServer> =>
+      startServer({ ...env, DATABASE_URL: url }).catch((error) => {
+        if (error.code !== 'AUTH_UNAVAILABLE') throw error
+        return start()
+      })
+    const server = await start()
     const credentials = newCredentials()
     const untilDone = async (path: string, body: object) => {
       const headers = { 'idempotency-key': newIdempotencyKey() }

@@ -102,8 +102,8 @@ test('a flood of unknown key ids fetches the JWKS once in a cooldown, and no tok
   assert.ok(endpoint.requests >= 2 && endpoint.requests <= 1 + cooldowns, `${endpoint.requests}`)
 })
 
-test('keys are fetched again when they are too old', async (context) => {
-  const letPass = stopClock(context)
+test('keys are fetched again when they are too old', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const verifier = verifierFor(endpoint)
   await verifier.verify(await issue(sig, enc))
@@ -115,8 +115,8 @@ test('keys are fetched again when they are too old', async (context) => {
   assert.equal(endpoint.requests, 2)
 })
 
-test('while the issuer is down the cached keys serve, and what they cannot tell is not called invalid', async (context) => {
-  const letPass = stopClock(context)
+test('while the issuer is down the cached keys serve, and what they cannot tell is not called invalid', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const failures: unknown[] = []
   const verifier = verifierFor(endpoint, { cooldownSeconds: 0, onKeyFailure: (error) => failures.push(error) })
@@ -141,8 +141,8 @@ test('while the issuer is down the cached keys serve, and what they cannot tell 
   assert.equal(await codeOf(verifier.verify(await issue(nextSig, enc))), 'verified', 'the load under way tells')
 })
 
-test('an issuer that is down at first is unavailable, and served from when it is up', async (context) => {
-  const letPass = stopClock(context)
+test('an issuer that is down at first is unavailable, and served from when it is up', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   await endpoint.stop()
   const verifier = verifierFor(endpoint)
@@ -152,8 +152,8 @@ test('an issuer that is down at first is unavailable, and served from when it is
   assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
 })
 
-test('an issuer that is down is asked once a second, however many tokens come', async (context) => {
-  const letPass = stopClock(context)
+test('an issuer that is down is asked once a second, however many tokens come', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   endpoint.misbehave = (response) => response.writeHead(500).end()
   const verifier = verifierFor(endpoint)
@@ -165,8 +165,8 @@ test('an issuer that is down is asked once a second, however many tokens come', 
   }
 })
 
-test('an issuer that hangs delays known keys at most once, for the time limit', async (context) => {
-  const letPass = stopClock(context)
+test('an issuer that hangs delays known keys at most once, for the time limit', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const failures: unknown[] = []
   const onKeyFailure = (error: unknown) => failures.push(error)
@@ -222,8 +222,8 @@ test('only the published keys of use "sig" and a known alg verify; others do no 
   assert.equal(await codeOf(verifier.verify(await issue(other, enc))), 'AUTH_TOKEN_INVALID')
 })
 
-test('a token seen before is refused once its signing key is no longer published', async (context) => {
-  const letPass = stopClock(context)
+test('a token seen before is refused once its signing key is no longer published', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const verifier = verifierFor(endpoint)
   const token = await issue(sig, enc)
@@ -235,8 +235,8 @@ test('a token seen before is refused once its signing key is no longer published
   assert.equal(await codeOf(verifier.verify(token)), 'AUTH_TOKEN_INVALID')
 })
 
-test('a token seen before is refused when another key is published under its key id', async (context) => {
-  const letPass = stopClock(context)
+test('a token seen before is refused when another key is published under its key id', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const verifier = verifierFor(endpoint)
   const token = await issue(sig, enc)
@@ -246,8 +246,8 @@ test('a token seen before is refused when another key is published under its key
   assert.equal(await codeOf(verifier.verify(token)), 'AUTH_TOKEN_INVALID')
 })
 
-test('a key to which the issuer encrypts and that this server lacks is no fault of the token', async (context) => {
-  stopClock(context)
+test('a key to which the issuer encrypts and that this server lacks is no fault of the token', async (t) => {
+  stopClock(t)
   const endpoint = await startJwksEndpoint(sig, enc)
   const failures: Error[] = []
   const verifier = verifierFor(endpoint, { onKeyFailure: (error) => failures.push(error as Error) })
@@ -290,8 +290,8 @@ test('a function is asked for keys at first, again for one that is missing, and 
   assert.equal(asked, 2)
 })
 
-test('a function is asked again when its keys are old, and one that it no longer gives opens nothing', async (context) => {
-  const letPass = stopClock(context)
+test('a function is asked again when its keys are old, and one that it no longer gives opens nothing', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig, nextEnc)
   let held = [enc.privateJwk]
   const verifier = verifierFor(endpoint, { decryptionKeys: async () => held })
@@ -316,8 +316,8 @@ const BAD_KEYS: Record<string, () => Promise<JWK[]>> = {
   'answers half a key': async () => [enc.privateJwk, { ...nextEnc.privateJwk, n: secretMember.slice(5) }],
 }
 for (const [name, answer] of Object.entries(BAD_KEYS))
-  test(`a function that ${name} makes the verifier unavailable, and keys that it gave before serve on`, async (context) => {
-    stopClock(context)
+  test(`a function that ${name} makes the verifier unavailable, and keys that it gave before serve on`, async (t) => {
+    stopClock(t)
     const endpoint = await startJwksEndpoint(sig, enc, nextEnc)
     const failures: unknown[] = []
     let decryptionKeys = answer
@@ -339,8 +339,8 @@ for (const [name, answer] of Object.entries(BAD_KEYS))
     assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
   })
 
-test('an exported file tells all that is needed, and is read again for a key that is missing', async (context) => {
-  const letPass = stopClock(context)
+test('an exported file tells all that is needed, and is read again for a key that is missing', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig, enc, nextEnc)
   const verifier = createVerifier({ keysFile: await exportKeys(endpoint, enc), cooldownSeconds: 0 })
   assert.equal(await codeOf(verifier.verify(await issue(sig, enc))), 'verified')
@@ -374,8 +374,8 @@ test('a file that is missing, or none of an export, is refused at once, and no s
   }
 })
 
-test('a file that is spoilt later is told to onKeyFailure, and what it held before serves on', async (context) => {
-  const letPass = stopClock(context)
+test('a file that is spoilt later is told to onKeyFailure, and what it held before serves on', async (t) => {
+  const letPass = stopClock(t)
   const endpoint = await startJwksEndpoint(sig)
   const keysFile = await exportKeys(endpoint, enc)
   const failures: unknown[] = []
