@@ -312,6 +312,8 @@ suite('cerrojo keys, beside a server', { skip: onPostgres ? false : 'it would ho
     const env = await freshEnvironment({
       AUTH_JWKS_CACHE_TTL_SEC: '1',
       AUTH_KEY_ROTATION_DAYS: String(2 / DAY_SECONDS),
+      AUTH_KEY_GRACE_DAYS: String(120 / DAY_SECONDS),
+      AUTH_ACCESS_TTL_SEC: '60',
     })
     let secret = await readFile(fileOf(env), 'utf8')
     for (let round = 0; round < 3; round++) {

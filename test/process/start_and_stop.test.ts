@@ -140,7 +140,7 @@ suite('a stop', { concurrency: true }, () => {
   })
 
   test('with SHUTDOWN_DELAY_SEC goes on serving for so long, and has each answer close its connection', async () => {
-    const server = await start({ SHUTDOWN_DELAY_SEC: '6', AUTH_BCRYPT_ROUNDS: '14' })
+    const server = await start({ SHUTDOWN_DELAY_SEC: '6' })
     const kept = await connectTo(server.url, me)
     await until('the answer', () => answersIn(kept.received()).length === 1)
     assert.notEqual(answersIn(kept.received())[0]?.headers.get('connection'), 'close')
