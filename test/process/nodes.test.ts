@@ -28,9 +28,9 @@ import { until } from '../support/wait.ts'
 const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
 const DAY_SECONDS = 24 * 60 * 60
 
-/** A new key of each use every some seconds, which each node must have read within four; half a minute of grace. */
+/** A new key of each use every some seconds, which each node must have read within six; half a minute of grace. */
 const QUICK: Environment = {
-  AUTH_JWKS_CACHE_TTL_SEC: '2',
+  AUTH_JWKS_CACHE_TTL_SEC: '3',
   AUTH_KEY_ROTATION_DAYS: String(4 / DAY_SECONDS),
   AUTH_KEY_GRACE_DAYS: String(30 / DAY_SECONDS),
   AUTH_ACCESS_TTL_SEC: '20',
