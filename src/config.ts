@@ -29,7 +29,7 @@ export function loadEnvironment(): Environment {
 export function loadConfig(env: Environment) {
   const problems: string[] = []
 
-  function read<Wanted>({ name, schema, wanted, fallback, isSecret, parse }: Setting<Wanted>): Wanted {
+  function read<Wanted>({ name, schema, wanted, fallback, isSecret, parse = String }: Setting<Wanted>): Wanted {
     const text = env[name]?.trim()
     if (!text) return fallback
     const value = parse(text)

@@ -13,10 +13,10 @@ const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** A path-value of RFC 6265, section 4.1.1, without blanks. */
 const COOKIE_PATH = /^\/[!-:<-~]*$/
 
-/** By field of Config: the variable, its unit and bounds, its default, and a sentence, which goes on from the unit. */
+/** By field of Config: variable, bounds, default, and a sentence, for which `seconds` and `days` give the first word. */
 export const SETTINGS = {
   host: text('HOST', '127.0.0.1', 'address to listen on; 0.0.0.0 or [::]: on all of the machine'),
-  port: count('PORT', 'port', [0, 65_535], 3000, 'to listen on; 0: any that is free'),
+  port: count('PORT', [0, 65_535], 3000, 'port to listen on; 0: any that is free'),
 
   databaseUrl: secret(
     'DATABASE_URL',
@@ -25,7 +25,7 @@ export const SETTINGS = {
     'a PostgreSQL, 14 or newer, as postgres://user:password@host:5432/name; unset: the embedded database',
   ),
   databaseUrlFile: file('DATABASE_URL_FILE', 'DATABASE_URL, and is read again for each new connection'),
-  databasePoolSize: count('DATABASE_POOL_SIZE', 'connections', [2, 10_000], 10, 'at most; a quarter serve `me` alone'),
+  databasePoolSize: count('DATABASE_POOL_SIZE', [2, 10_000], 10, 'connections at most; a quarter serve `me` alone'),
   databaseConnectTimeoutSeconds: seconds('DATABASE_CONNECT_TIMEOUT_SEC', [1, 600], 10, 'to open a connection'),
   databaseStartTimeoutSeconds: seconds('DATABASE_START_TIMEOUT_SEC', [0, 86_400], 60, 'to wait for it at a start'),
   dataDir: text('AUTH_DATA_DIR', './data', 'folder of the embedded database and of keys-secret, made when missing'),
@@ -61,17 +61,17 @@ export const SETTINGS = {
   cookieSecure: flag('AUTH_COOKIE_SECURE', true, 'false only for development on plain HTTP'),
   cookieSameSite: oneOf('AUTH_COOKIE_SAMESITE', ['Strict', 'Lax', 'None'], 'None for pages of another site, if Secure'),
 
-  bcryptRounds: count('AUTH_BCRYPT_ROUNDS', 'cost', [4, 16], 12, 'of bcrypt; each step doubles the time'),
-  hashConcurrency: count('AUTH_HASH_CONCURRENCY', 'passwords', [1, 1000], CORES, 'hashed at once', '1 a processor'),
-  hashQueue: count('AUTH_HASH_QUEUE', 'passwords', [0, MOST], 20 * CORES, 'that may wait; else 503', '20 a processor'),
+  bcryptRounds: count('AUTH_BCRYPT_ROUNDS', [4, 16], 12, 'cost of bcrypt; each step doubles the time'),
+  hashConcurrency: count('AUTH_HASH_CONCURRENCY', [1, 1000], CORES, 'passwords hashed at once', '1 a processor'),
+  hashQueue: count('AUTH_HASH_QUEUE', [0, MOST], 20 * CORES, 'passwords that may wait; else 503', '20 a processor'),
   requireVerifiedEmail: flag('AUTH_REQUIRE_VERIFIED_EMAIL', false, 'true: only verified emails may log in'),
   frontEncRequired: flag('AUTH_FRONT_ENC_REQUIRED', false, 'true: only credentials encrypted, with iat and jti'),
 
-  rateLimitLogin: limit('AUTH_RATE_LIMIT_LOGIN', 'wrong passwords', 10, 'for an email from an address in 15 minutes'),
-  rateLimitAccount: limit('AUTH_RATE_LIMIT_ACCOUNT', 'wrong passwords', 100, 'for an email from anywhere in an hour'),
-  rateLimitRegister: limit('AUTH_RATE_LIMIT_REGISTER', 'registrations', 10, 'from an address in 15 minutes'),
-  rateLimitRefresh: limit('AUTH_RATE_LIMIT_REFRESH', 'rotations', 600, 'of a session in 15 minutes'),
-  rateLimitFailures: limit('AUTH_RATE_LIMIT_FAILURES', 'wrong passwords', 100, 'from an address in 15 minutes'),
+  rateLimitLogin: limit('AUTH_RATE_LIMIT_LOGIN', 10, 'wrong passwords for an email from an address in 15 minutes'),
+  rateLimitAccount: limit('AUTH_RATE_LIMIT_ACCOUNT', 100, 'wrong passwords for an email from anywhere in an hour'),
+  rateLimitRegister: limit('AUTH_RATE_LIMIT_REGISTER', 10, 'registrations from an address in 15 minutes'),
+  rateLimitRefresh: limit('AUTH_RATE_LIMIT_REFRESH', 600, 'rotations of a session in 15 minutes'),
+  rateLimitFailures: limit('AUTH_RATE_LIMIT_FAILURES', 100, 'wrong passwords from an address in 15 minutes'),
 
   purgeAfterSeconds: days('AUTH_PURGE_AFTER_DAYS', 30, 'after which ended sessions go; 0: only by `cerrojo purge`'),
   shutdownDelaySeconds: seconds('SHUTDOWN_DELAY_SEC', [0, 3600], 0, 'that the port stays open after SIGTERM'),
@@ -102,83 +102,71 @@ export interface Setting<Value> {
   schema: TSchema
   /** What a good value is; stands behind "must be". */
   wanted: string
-  /** For .env.example and README: the unit and what it is for. */
+  /** For .env.example and README: its unit, if it has one, and what it is for. */
   about: string
   /** For values that depend on the machine. */
   defaultInWords?: string | undefined
   isSecret?: boolean
-  parse(text: string): unknown
+  /** Leaves a text that cannot be such a value as it is, and the schema refuses it. */
+  parse?: (text: string) => unknown
   fallback: Value
 }
 
-function setting<Value>(
-  name: string,
-  fallback: Value,
-  schema: TSchema,
-  wanted: string,
-  about: string,
-  more: Partial<Setting<Value>> = {},
-): Setting<Value> {
-  return { name, fallback, schema, wanted, about, parse: (text) => text, ...more }
+function text(name: string, fallback: string, about: string): Setting<string> {
+  return { name, fallback, schema: Type.String(), wanted: 'a text', about }
 }
 
-function text(name: string, fallback: string, about: string) {
-  return setting<string>(name, fallback, Type.String(), 'a text', about)
-}
-
-function matching(name: string, pattern: RegExp, wanted: string, fallback: string, about: string) {
-  return setting<string>(name, fallback, Type.String({ pattern: pattern.source }), wanted, about)
+function matching(name: string, pattern: RegExp, wanted: string, fallback: string, about: string): Setting<string> {
+  return { name, fallback, schema: Type.String({ pattern: pattern.source }), wanted, about }
 }
 
 function count(
   name: string,
-  unit: string,
   [minimum, maximum]: [number, number],
   fallback: number,
   about: string,
   defaultInWords?: string,
-) {
+): Setting<number> {
   const wanted = `a whole number from ${minimum} to ${maximum}`
   const parse = (text: string) => (/^\d+$/.test(text) ? Number(text) : text)
-  const schema = Type.Integer({ minimum, maximum })
-  return setting<number>(name, fallback, schema, wanted, `${unit} ${about}`, { parse, defaultInWords })
+  return { name, fallback, schema: Type.Integer({ minimum, maximum }), wanted, about, parse, defaultInWords }
 }
 
 function seconds(name: string, range: [number, number], fallback: number, about: string) {
-  return count(name, 'seconds', range, fallback, about)
+  return count(name, range, fallback, `seconds ${about}`)
 }
 
-function limit(name: string, unit: string, fallback: number, about: string) {
-  return count(name, unit, [0, MOST], fallback, `${about}; 0: no limit`)
+function limit(name: string, fallback: number, about: string) {
+  return count(name, [0, MOST], fallback, `${about}; 0: no limit`)
 }
 
 /** Days, fractions allowed, in seconds. */
-function days(name: string, fallback: number, about: string) {
-  const parse = (text: string) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) * DAY_SECONDS : text)
-  const more = { parse, defaultInWords: String(fallback) }
-  const schema = Type.Number({ maximum: MOST_DAYS * DAY_SECONDS })
+function days(name: string, fallbackDays: number, about: string): Setting<number> {
+  const fallback = fallbackDays * DAY_SECONDS
   const wanted = `a number of days up to ${MOST_DAYS}`
-  return setting<number>(name, fallback * DAY_SECONDS, schema, wanted, `days ${about}`, more)
+  const parse = (text: string) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) * DAY_SECONDS : text)
+  const schema = Type.Number({ maximum: MOST_DAYS * DAY_SECONDS })
+  return { name, fallback, schema, wanted, about: `days ${about}`, parse, defaultInWords: String(fallbackDays) }
 }
 
-function flag(name: string, fallback: boolean, about: string) {
+function flag(name: string, fallback: boolean, about: string): Setting<boolean> {
   const parse = (text: string) => (/^(true|false)$/.test(text) ? text === 'true' : text)
-  return setting<boolean>(name, fallback, Type.Boolean(), 'true or false', about, { parse })
+  return { name, fallback, schema: Type.Boolean(), wanted: 'true or false', about, parse }
 }
 
-function oneOf<Choice extends string>(name: string, choices: [Choice, ...Choice[]], about: string) {
+function oneOf<Choice extends string>(name: string, choices: [Choice, ...Choice[]], about: string): Setting<Choice> {
   const wanted = `one of ${choices.join(', ')}`
-  return setting<Choice>(name, choices[0], Type.Enum(choices), wanted, `${choices.join(' | ')}: ${about}`)
+  return { name, fallback: choices[0], schema: Type.Enum(choices), wanted, about: `${choices.join(' | ')}: ${about}` }
 }
 
-function list(name: string, wanted: string, accepts: (item: string) => boolean, about: string) {
+function list(name: string, wanted: string, accepts: (item: string) => boolean, about: string): Setting<string[]> {
   const parse = (text: string) => text.split(',').map((item) => item.trim())
   const schema = Type.Array(Type.Refine(Type.String(), accepts))
-  return setting<string[]>(name, [], schema, wanted, `${wanted}, ${about}`, { parse })
+  return { name, fallback: [], schema, wanted, about: `${wanted}, ${about}`, parse }
 }
 
-function secret(name: string, schema: TSchema, wanted: string, about: string) {
-  return setting<string | undefined>(name, undefined, schema, wanted, about, { isSecret: true })
+function secret(name: string, schema: TSchema, wanted: string, about: string): Setting<string | undefined> {
+  return { name, fallback: undefined, schema, wanted, about, isSecret: true }
 }
 
 function keysSecret(name: string, about: string) {
@@ -186,8 +174,9 @@ function keysSecret(name: string, about: string) {
   return secret(name, Type.String({ pattern: '^[\\w-]{43}$' }), wanted, `${wanted}, ${about}`)
 }
 
-function file(name: string, about: string) {
-  return setting<string | undefined>(name, undefined, Type.String(), 'a readable file', `a file that holds ${about}`)
+function file(name: string, content: string): Setting<string | undefined> {
+  const about = `a file that holds ${content}`
+  return { name, fallback: undefined, schema: Type.String(), wanted: 'a readable file', about }
 }
 
 /** A password with unencoded signs in it makes another address, or none. */
