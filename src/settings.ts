@@ -13,7 +13,7 @@ const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** A path-value of RFC 6265, section 4.1.1, without blanks. */
 const COOKIE_PATH = /^\/[!-:<-~]*$/
 
-/** By field of Config: variable, bounds, default, and a sentence, for which `seconds` and `days` give the first word. */
+/** By field of Config: variable, bounds, default and a sentence, whose first word `seconds` and `days` give. */
 export const SETTINGS = {
   host: text('HOST', '127.0.0.1', 'address to listen on; 0.0.0.0 or [::]: on all of the machine'),
   port: count('PORT', [0, 65_535], 3000, 'port to listen on; 0: any that is free'),
@@ -191,5 +191,5 @@ function isNetwork(item: string): boolean {
 
 /** Of a page (RFC 6454, section 4), or of an application's own scheme, as in capacitor://localhost. */
 function isOrigin(item: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\/[^/*?#@\s]+$/i.test(item) && item !== 'null' && URL.canParse(item)
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/*?#@\s]+$/i.test(item) && URL.canParse(item)
 }
