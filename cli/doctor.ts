@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, findStrangeVariables, StartError } from '../src/config.ts'
-import { reasonOf } from '../src/db/postgres.ts'
+import { reasonOf } from '../src/db/postgres_client.ts'
 import { command, type Values } from './command.ts'
 import { type Finding, judge } from './doctor/check.ts'
 import { openUnchanged, readTableFacts, SERVER_CHECKS, TABLE_CHECKS } from './doctor/database.ts'
