@@ -15,19 +15,19 @@ const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
 const COMPACT_FORM = /^[\w-]+(\.[\w-]+){4}$/
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 type FrontEncParts = Record<'kid' | 'alg' | 'enc' | 'cek' | 'iv' | 'ct', string> & { aad?: string }
-const DECRYPTION = { contentEncryptionAlgorithms: ['A256GCM'], maxDecompressedLength: 0 }
+/** Of these each key has one, and takes no other. */
+const DECRYPTION = {
+  keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
+  contentEncryptionAlgorithms: ['A256GCM'],
+  maxDecompressedLength: 0,
+}
 
 /** User id, session id and token id are UUIDs; times are in epoch seconds. */
 type AccessClaims = Record<'sub' | 'sid' | 'jti', string> & Record<'iat' | 'exp', number>
 export type VerifiedToken = Pick<AccessClaims, 'sub' | 'sid' | 'exp'> & Record<'signingKid' | 'encryptionKid', string>
 
 /** @returns a compact JWE (RFC 7516) around a compact JWS (RFC 7515) */
-export async function issueAccessToken(
-  keys: KeyStore,
-  config: Config,
-  session: Session,
-  ttlSeconds: number,
-): Promise<string> {
+export function issueAccessToken(keys: KeyStore, config: Config, session: Session, ttlSeconds: number): string {
   const signing = keys.active('sig')
   const encryption = keys.active('enc')
   const iat = Math.floor(Date.now() / 1000)
@@ -51,22 +51,15 @@ export async function issueAccessToken(
 export async function verifyAccessToken(keys: KeyStore, config: Config, token: string): Promise<VerifiedToken> {
   try {
     if (!COMPACT_FORM.test(token)) throw new Error('form')
-    const outer = await compactDecrypt(token, (header) => keyNamedIn(header, 'enc', keys), {
-      ...DECRYPTION,
-      keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
+    const outer = await compactDecrypt(token, keyFor('enc', keys), DECRYPTION)
+    const { payload, protectedHeader } = await jwtVerify<AccessClaims>(outer.plaintext, keyFor('sig', keys), {
+      algorithms: ['ES256', 'RS256'],
+      issuer: config.issuer,
+      audience: config.audience,
+      typ: 'at+jwt',
+      clockTolerance: config.clockSkewSeconds,
+      requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
     })
-    const { payload, protectedHeader } = await jwtVerify<AccessClaims>(
-      outer.plaintext,
-      (header) => keyNamedIn(header, 'sig', keys),
-      {
-        algorithms: ['ES256', 'RS256'],
-        issuer: config.issuer,
-        audience: config.audience,
-        typ: 'at+jwt',
-        clockTolerance: config.clockSkewSeconds,
-        requiredClaims: ['sub', 'sid', 'iat', 'exp', 'jti'],
-      },
-    )
     const { sub, sid, jti, iat, exp } = payload
     if (outer.protectedHeader.cty !== 'JWT') throw new Error('cty')
     if (COPIED_CLAIMS.some((claim) => outer.protectedHeader[claim] !== payload[claim])) throw new Error('copies')
@@ -75,9 +68,8 @@ export async function verifyAccessToken(keys: KeyStore, config: Config, token: s
     return { sub, sid, exp, signingKid: String(protectedHeader.kid), encryptionKid: String(outer.protectedHeader.kid) }
   } catch (error) {
     if (error instanceof AuthError) throw error
-    throw new AuthError(error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID', {
-      cause: error,
-    })
+    const code = error instanceof errors.JWTExpired ? 'AUTH_TOKEN_EXPIRED' : 'AUTH_TOKEN_INVALID'
+    throw new AuthError(code, { cause: error })
   }
 }
 
@@ -105,14 +97,13 @@ export async function namesOurKey(keys: KeyStore, frontEnc: unknown): Promise<bo
 }
 
 async function openCompactForm(keys: KeyStore, jwe: string): Promise<Uint8Array> {
-  const getKey = (header: object) => keyNamedIn(header, 'enc_front', keys)
-  const { plaintext } = await compactDecrypt(jwe, getKey, { ...DECRYPTION, keyManagementAlgorithms: ['RSA-OAEP-256'] })
+  const { plaintext } = await compactDecrypt(jwe, keyFor('enc_front', keys), DECRYPTION)
   return plaintext
 }
 
 /** The parts as WebCrypto makes them in a browser: RSA-OAEP around an AES-256 key, AES-GCM with the tag at the end. */
 async function openObjectForm(keys: KeyStore, parts: FrontEncParts): Promise<ArrayBuffer> {
-  const privateKey = await keyNamedIn(parts, 'enc_front', keys)
+  const privateKey = await keyFor('enc_front', keys)(parts)
   const contentKey = await crypto.subtle.decrypt('RSA-OAEP', privateKey, bytesOf(parts.cek))
   const { enc, aad = '' } = parts
   const iv = bytesOf(parts.iv)
@@ -127,13 +118,11 @@ function bytesOf(text: string): Buffer<ArrayBuffer> {
   return Buffer.from(base64url.decode(text))
 }
 
-/** The key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
-async function keyNamedIn(
-  header: { kid?: string; alg?: string },
-  use: PublishedUse,
-  keys: KeyStore,
-): Promise<CryptoKey> {
-  const key = await keys.find(use, header.kid)
-  if (!key || key.alg !== header.alg || REFUSED_HEADERS.some((name) => name in header)) throw new Error('header')
-  return use === 'sig' ? key.publicKey : key.privateKey
+/** Finds the key that a JOSE header names, if the header asks for nothing but that and the key's own algorithm. */
+function keyFor(use: PublishedUse, keys: KeyStore) {
+  return async (header: { kid?: string; alg?: string }): Promise<CryptoKey> => {
+    const key = await keys.find(use, header.kid)
+    if (!key || key.alg !== header.alg || REFUSED_HEADERS.some((name) => name in header)) throw new Error('header')
+    return use === 'sig' ? key.publicKey : key.privateKey
+  }
 }

@@ -3,21 +3,14 @@ import { type CryptoKey, importJWK, type JWK } from 'jose'
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import { readKeyRows } from '../db/keys.ts'
-import {
-  activeKey,
-  isAccepted,
-  type KeyRoom,
-  type Key as OpenedKey,
-  readKeys,
-  rotateWhatIsDue,
-} from '../keys/rotation.ts'
+import { activeKey, isAccepted, type Key, type KeyRoom, readKeys, rotateWhatIsDue } from '../keys/rotation.ts'
 import { readSecrets } from '../keys/secret.ts'
-import { PUBLISHED_USES, type PublishedUse } from '../models/key.ts'
+import type { PublishedUse } from '../models/key.ts'
 import { AuthError } from '../models/types.ts'
 import { type MacKeys, sha256 } from './tokens.ts'
 
 export type KeyStore = Awaited<ReturnType<typeof openKeyStore>>
-export type Key = Awaited<ReturnType<typeof importKey>>
+type ImportedKey = Awaited<ReturnType<typeof importKey>>
 
 const UNKNOWN_KID_INTERVAL_MS = 30_000
 
@@ -70,16 +63,15 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
 
   return {
     /** The key to sign or encrypt with now. */
-    active: (use: PublishedUse) => activeKey(atHand.keys, use, now()) as Key,
+    active: (use: PublishedUse) => activeKey(atHand.keys, use, now()) as ImportedKey,
 
     /**
      * The accepted key of that use and key id.
      * @throws {AuthError} AUTH_UNAVAILABLE when it is not at hand, and the keys cannot be read again
      */
-    async find(use: PublishedUse, kid?: string): Promise<Key | undefined> {
-      const key = findAtHand(use, kid)
-      if (!key) await lookForUnknown()
-      return key ?? findAtHand(use, kid)
+    async find(use: PublishedUse, kid?: string): Promise<ImportedKey | undefined> {
+      if (!findAtHand(use, kid)) await lookForUnknown()
+      return findAtHand(use, kid)
     },
 
     /** 32 bytes each: first the key to use now, then all others that count. */
@@ -90,7 +82,7 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
     },
 
     /** The JWK Set, whole or of one use, as text (`body`), and its strong ETag. */
-    published: (use?: PublishedUse) => atHand.sets.get(use) as ReturnType<typeof prepareSet>,
+    published: (use: PublishedUse | 'all' = 'all') => atHand.sets[use],
 
     async close(): Promise<void> {
       clearInterval(timer)
@@ -106,11 +98,13 @@ async function load(room: KeyRoom) {
     .filter(({ use }) => use === 'mac')
     .map((key) => ({ ...key, bytes: Buffer.from(key.jwk.k as string, 'base64url') }))
   const keys = await Promise.all(reading.keys.filter(({ use }) => use !== 'mac').map(importKey))
-  const sets = prepareSets(keys.filter((key) => isAccepted(key, reading.now)))
+  const accepted = keys.filter((key) => isAccepted(key, reading.now))
+  const setOf = (use: PublishedUse) => prepareSet(accepted.filter((key) => key.use === use))
+  const sets = { all: prepareSet(accepted), sig: setOf('sig'), enc: setOf('enc'), enc_front: setOf('enc_front') }
   return { reading, atHand: { readAtMs, now: reading.now, macs, keys, sets } }
 }
 
-async function importKey({ jwk, ...key }: OpenedKey) {
+async function importKey({ jwk, ...key }: Key) {
   const { kid, use, alg } = key
   const { kty, crv, x, y, n, e } = jwk
   const publicJwk = { kid, use, alg, kty, ...(kty === 'EC' ? { crv, x, y } : { n, e }) } as JWK
@@ -120,12 +114,7 @@ async function importKey({ jwk, ...key }: OpenedKey) {
   return { ...key, publicJwk, publicKey, privateKey }
 }
 
-function prepareSets(keys: Key[]) {
-  const ofUse = (use: PublishedUse) => [use, prepareSet(keys.filter((key) => key.use === use))] as const
-  return new Map([[undefined, prepareSet(keys)] as const, ...PUBLISHED_USES.map(ofUse)])
-}
-
-function prepareSet(keys: Key[]) {
+function prepareSet(keys: ImportedKey[]) {
   const body = JSON.stringify({ keys: keys.map(({ publicJwk }) => publicJwk) })
   return { body, etag: `"${sha256(body).toString('base64url')}"` }
 }
