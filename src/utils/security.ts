@@ -11,9 +11,6 @@ export type CredentialsBody = Credentials | { __front_enc__: unknown }
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
 const FRONT_ENC_TTL_SECONDS = 60
 
-/** 49,000 in lower case; read when they are first needed, as they take 20 MB. */
-let commonPasswords: Promise<Set<string>> | undefined
-
 /**
  * The credentials in a body, plain or encrypted by the browser, in the form in which they are stored and compared.
  * @param check throws for those that break a further rule
@@ -26,10 +23,10 @@ export async function readCredentials(
   client: Client,
   check: (credentials: Credentials) => Promise<void> = async () => {},
 ): Promise<Credentials> {
-  async function accept(credentials: Credentials): Promise<Credentials> {
-    const normalized = normalize(credentials)
+  async function accept({ email, password, jti }: Credentials): Promise<Credentials> {
+    const normalized = { email: normalizeEmail(email), password: normalizePassword(password), jti }
     await check(normalized)
-    return { ...normalized, jti: credentials.jti }
+    return normalized
   }
 
   if (!('__front_enc__' in body)) {
@@ -73,10 +70,6 @@ function isAcceptable(payload: unknown, config: Config): payload is Credentials 
   return ageSeconds <= FRONT_ENC_TTL_SECONDS && ageSeconds >= -config.clockSkewSeconds
 }
 
-function normalize({ email, password }: Credentials): Credentials {
-  return { email: normalizeEmail(email), password: normalizePassword(password) }
-}
-
 /** The form in which an email is stored and compared.
  * @throws {AuthError} AUTH_BAD_REQUEST when it can be none */
 export function normalizeEmail(text: string): string {
@@ -106,11 +99,10 @@ export async function checkPasswordPolicy({ password, email }: Credentials): Pro
   if (lowerCase === email) throw badRequest('password must differ from the email')
 }
 
+/** One of 49,000, in lower case; imported when they are first needed, as they take 20 MB. */
 async function isCommon(password: string): Promise<boolean> {
-  commonPasswords ??= import('@zxcvbn-ts/language-common').then(
-    ({ dictionary }) => new Set(dictionary['passwords-common']),
-  )
-  return (await commonPasswords).has(password)
+  const { dictionary } = await import('@zxcvbn-ts/language-common')
+  return dictionary['passwords-common'].includes(password)
 }
 
 function badRequest(message: string): AuthError {
