@@ -60,7 +60,10 @@ export function createDatabase(engine: Engine, log: Log): Database {
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await ask()
-        if (isAway && performance.now() - failedAtMs > BACK_AFTER_MS) tellReturn()
+        if (isAway && performance.now() - failedAtMs > BACK_AFTER_MS) {
+          isAway = false
+          log.warn({ event: 'database.back' }, 'the database answers again')
+        }
         return answer
       } catch (error) {
         const state = error instanceof Error && 'code' in error ? String(error.code) : ''
@@ -77,11 +80,6 @@ export function createDatabase(engine: Engine, log: Log): Database {
   const isConflictOrLock = (state: string) => isConflict(state) || state === LOCK_NOT_AVAILABLE
   const ask = (text: string, values: unknown[], isReserved = false) =>
     persist(isConflict, () => engine.run(text, values, isReserved))
-
-  function tellReturn(): void {
-    isAway = false
-    log.warn({ event: 'database.back' }, 'the database answers again')
-  }
 
   function tellOutage({ message }: Error, state: string): void {
     failedAtMs = performance.now()

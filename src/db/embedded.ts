@@ -57,16 +57,15 @@ export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrat
       }
     })
   }
-  const close = () =>
-    inTurn(async () => {
-      await database?.close()
-      lock.close()
-    })
   return {
     isEmbedded: true,
     run: (text, values) => ask((open) => open.query(text, values)),
     transaction: (work) => ask((open) => open.transaction((own) => work((text, values) => own.query(text, values)))),
-    close,
+    close: () =>
+      inTurn(async () => {
+        await database?.close()
+        lock.close()
+      }),
   }
 }
 

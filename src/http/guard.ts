@@ -60,19 +60,15 @@ function refusal(statusCode: number, message: string): Error {
 function takeJsonAlone(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('remove', 'remove')
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) =>
-    body.length === 0
-      ? done(null, null)
-      : isUtf8(body)
-        ? parseJson(request, body.toString(), done)
-        : done(new errorCodes.FST_ERR_CTP_INVALID_JSON_BODY()),
-  )
-  // A body of no bytes is none, whatever it says to be; libraries say all sorts of things of it.
   app.addHook('onRequest', (request, _reply, done) => {
     if (request.mediaType !== 'application/json') delete request.raw.headers['content-type']
     done()
   })
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body: Buffer, done) =>
-    body.length === 0 ? done(null, null) : done(new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE()),
-  )
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    // A body of no bytes is none, whatever it says to be; libraries say all sorts of things of it.
+    if (body.length === 0) return done(null, null)
+    if (request.mediaType !== 'application/json') return done(new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE())
+    if (!isUtf8(body)) return done(new errorCodes.FST_ERR_CTP_INVALID_JSON_BODY())
+    return parseJson(request, body.toString(), done)
+  })
 }

@@ -58,17 +58,14 @@ export function createRateLimits(config: Config, database: Database) {
   async function admit(email: string, { ip, network, wideNetwork }: Client, counts: Count[]): Promise<void> {
     const { rateLimitLogin, rateLimitAccount } = config
     if (rateLimitLogin > 0) {
-      const login = await count(logins, `${email} ${network}`)
-      counts.push(login)
+      const login = await count(logins, `${email} ${network}`, counts)
       if (login.points > rateLimitLogin) throw refusal('login', login.windowEndsMs)
     }
     if (rateLimitAccount === 0) return
-    const account = await count(accounts, email)
-    counts.push(account)
+    const account = await count(accounts, email, counts)
     if (account.points <= rateLimitAccount || (await hasSessionFrom(database, email, ip))) return
     if (account.points > FACTOR * rateLimitAccount) throw refusal('account', account.windowEndsMs)
-    const stranger = await count(strangers, `${email} ${wideNetwork}`)
-    counts.push(stranger)
+    const stranger = await count(strangers, `${email} ${wideNetwork}`, counts)
     if (stranger.points > 1) throw refusal('account', stranger.windowEndsMs)
   }
 
@@ -149,10 +146,12 @@ export function createRateLimits(config: Config, database: Database) {
   }
 }
 
-async function count(limiter: Limiter, text: string): Promise<Count> {
+async function count(limiter: Limiter, text: string, counts: Count[] = []): Promise<Count> {
   const key = sha256(text).toString('base64url')
   const { consumedPoints, msBeforeNext } = await limiter.penalty(key)
-  return { limiter, key, points: consumedPoints, windowEndsMs: Date.now() + msBeforeNext }
+  const made = { limiter, key, points: consumedPoints, windowEndsMs: Date.now() + msBeforeNext }
+  counts.push(made)
+  return made
 }
 
 function refusal(limit: string, windowEndsMs: number): AuthError {
