@@ -60,6 +60,7 @@ function refusal(statusCode: number, message: string): Error {
 function takeJsonAlone(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('remove', 'remove')
   app.removeAllContentTypeParsers()
+  // The framework refuses a type that it cannot read before it looks for a body.
   app.addHook('onRequest', (request, _reply, done) => {
     if (request.mediaType !== 'application/json') delete request.raw.headers['content-type']
     done()

@@ -56,10 +56,9 @@ export async function openKeyStore(config: Config, database: Database, log: KeyR
 
   await readAndRotate()
   let rotation = Promise.resolve()
-  const rotateLater = () => {
+  const timer = setInterval(() => {
     rotation = rotation.then(readAndRotate).catch(tell)
-  }
-  const timer = setInterval(rotateLater, config.jwksCacheTtlSeconds * 1000).unref()
+  }, config.jwksCacheTtlSeconds * 1000).unref()
 
   return {
     /** The key to sign or encrypt with now. */

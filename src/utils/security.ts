@@ -6,6 +6,7 @@ import { decryptFrontEnc, namesOurKey } from './crypto.ts'
 import type { KeyStore } from './jwks.ts'
 
 export type CredentialsBody = Credentials | { __front_enc__: unknown }
+type Context = { config: Config; keys: KeyStore; limits: RateLimits }
 
 /** Visible ASCII with one @, and a dot inside the domain. */
 const EMAIL_FORM = /^[!-?A-~]+@[!-\-/-?A-~]+(\.[!-\-/-?A-~]+)+$/
@@ -18,7 +19,7 @@ const FRONT_ENC_TTL_SECONDS = 60
  *   AUTH_RATE_LIMIT when too much of this client was decrypted in vain
  */
 export async function readCredentials(
-  { config, keys, limits }: { config: Config; keys: KeyStore; limits: RateLimits },
+  { config, keys, limits }: Context,
   body: CredentialsBody,
   client: Client,
   check: (credentials: Credentials) => Promise<void> = async () => {},
@@ -47,11 +48,7 @@ export async function readCredentials(
 /**
  * Remembers the jti of an encrypted body; after the limits have counted, so that strangers cannot have many remembered.
  * @throws {AuthError} AUTH_BAD_REQUEST when it was used before */
-export async function refuseReplay(
-  { limits }: { limits: RateLimits },
-  jti: string | undefined,
-  client: Client,
-): Promise<void> {
+export async function refuseReplay({ limits }: Context, jti: string | undefined, client: Client): Promise<void> {
   if (jti === undefined || (await limits.isFirstUse(jti))) return
   await limits.countFailure(client)
   throw frontEncRefused()
