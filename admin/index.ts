@@ -3,7 +3,7 @@
  * 'cerrojo/admin'`. It speaks to the database alone, and knows nothing of servers that run.
  */
 import { type Config, loadConfig, loadEnvironment } from '../src/config.ts'
-import { openDatabase } from '../src/db/connection.ts'
+import { openDatabase, SILENT } from '../src/db/connection.ts'
 import type { Database } from '../src/db/database.ts'
 import type { Log } from '../src/models/types.ts'
 import { type ImportListener, type ImportReport, importUsers } from './import.ts'
@@ -92,6 +92,3 @@ export function createAdmin(config: Config, database: Database): Admin {
     endAllSessions: () => sessions.endAllSessions(database),
   }
 }
-
-/** What goes wrong is thrown. */
-const SILENT: Log = { info() {}, warn() {}, error() {} }

@@ -48,15 +48,14 @@ async function main(words: string[]): Promise<void> {
   await command.run(loadConfig(loadEnvironment()), values, operands)
 }
 
-/** The message, and what was the cause of it. */
-function reasonOf({ message, cause }: Error): string {
-  return cause instanceof Error ? `${message}: ${reasonOf(cause)}` : message
+function messageWithCause({ message, cause }: Error): string {
+  return cause instanceof Error ? `${message}: ${messageWithCause(cause)}` : message
 }
 
 const words = process.argv.slice(2)
 await main(words).catch((error) => {
   const isExplained = error instanceof StartError || String(error.code).startsWith('ERR_PARSE_ARGS')
-  const message = isExplained ? error.message.replaceAll('\n', '; ') : reasonOf(error)
+  const message = isExplained ? error.message.replaceAll('\n', '; ') : messageWithCause(error)
   console.error(words.includes('--json') ? JSON.stringify({ error: message }) : `cerrojo: ${message}`)
   process.exitCode = 1
 })

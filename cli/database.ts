@@ -1,33 +1,48 @@
 /** What an operator does to the database. The embedded one is refused while a server holds it. */
 import { type Config, StartError } from '../src/config.ts'
-import { openDatabase } from '../src/db/connection.ts'
+import { openDatabase, SILENT } from '../src/db/connection.ts'
+import type { Database } from '../src/db/database.ts'
 import { purgeCounters, purgeEndedSessions } from '../src/db/purge.ts'
 import type { Log } from '../src/models/types.ts'
 import { SETTINGS } from '../src/settings.ts'
 import { type Command, command } from './command.ts'
+import { countOf } from './results.ts'
 
-/** A command tells what it did, and what went wrong, by itself. */
-export const SILENT: Log = { info() {}, warn() {}, error() {} }
 /** That it waits for a database, whoever sits there wants to know. */
-export const WAITING: Log = { ...SILENT, warn: (line) => typeof line === 'string' && console.error(`cerrojo: ${line}`) }
+const WAITING: Log = { ...SILENT, warn: (line) => typeof line === 'string' && console.error(`cerrojo: ${line}`) }
 
 const DAY_SECONDS = 24 * 60 * 60
 const MOST_DAYS = 99_999
 
+/** @param timeoutMs as openDatabase takes it */
+export async function withDatabase<Result>(
+  config: Config,
+  work: (database: Database) => Promise<Result>,
+  timeoutMs?: number,
+): Promise<Result> {
+  const database = await openDatabase(config, WAITING, timeoutMs)
+  try {
+    return await work(database)
+  } finally {
+    await database.close()
+  }
+}
+
 async function migrate(config: Config): Promise<void> {
-  const database = await openDatabase(config, WAITING)
-  await database.close()
+  await withDatabase(config, async () => {}) // opening it does
   console.log('the schema is up to date')
 }
 
 async function purge(config: Config, { days = defaultDays(config) }: { days?: string }): Promise<void> {
   if (!/^\d+(\.\d+)?$/.test(days) || Number(days) > MOST_DAYS)
     throw new StartError(`--days must be a number up to ${MOST_DAYS}, but is "${days}"`)
-  const database = await openDatabase(config, WAITING, 0)
-  const deleted = await purgeEndedSessions(database, Number(days) * DAY_SECONDS)
-  await purgeCounters(database)
-  await database.close()
-  console.log(`deleted ${deleted} session${deleted === 1 ? '' : 's'} that ended more than ${days} days ago`)
+  const deleteEnded = async (database: Database) => {
+    const deleted = await purgeEndedSessions(database, Number(days) * DAY_SECONDS)
+    await purgeCounters(database)
+    return deleted
+  }
+  const deleted = await withDatabase(config, deleteEnded, 0)
+  console.log(`deleted ${countOf(deleted, 'session')} that ended more than ${days} days ago`)
 }
 
 function defaultDays({ purgeAfterSeconds }: Config): string {

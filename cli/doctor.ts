@@ -8,7 +8,7 @@ import { type Finding, judge } from './doctor/check.ts'
 import { openUnchanged, readTableFacts, SERVER_CHECKS, TABLE_CHECKS } from './doctor/database.ts'
 import { checkKeys, NO_KEYS, unreadable } from './doctor/keys.ts'
 import { SETTINGS_CHECKS } from './doctor/settings.ts'
-import { printTable } from './keys.ts'
+import { printTable } from './results.ts'
 
 const OPTIONS = {
   json: { type: 'boolean', about: 'JSON instead of a table' },

@@ -4,7 +4,7 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Config, StartError } from '../src/config.ts'
-import { openDatabase } from '../src/db/connection.ts'
+import { SILENT } from '../src/db/connection.ts'
 import type { Database } from '../src/db/database.ts'
 import {
   activeKey,
@@ -21,7 +21,8 @@ import { ALGORITHMS, sealKey } from '../src/keys/sealing.ts'
 import { readSecrets } from '../src/keys/secret.ts'
 import { KEY_USES, type KeyRow, type KeyUse, PUBLISHED_USES } from '../src/models/key.ts'
 import { type Command, command, type Values } from './command.ts'
-import { SILENT, WAITING } from './database.ts'
+import { withDatabase } from './database.ts'
+import { countOf, printTable, timeOf } from './results.ts'
 import { atSignal } from './terminal.ts'
 
 const ROTATE_OPTIONS = {
@@ -41,15 +42,6 @@ const EXPORT_OPTIONS = {
 } as const
 
 type KeyState = 'next' | 'active' | 'retired' | 'gone' | 'misdated'
-
-async function withDatabase<Result>(config: Config, work: (database: Database) => Promise<Result>): Promise<Result> {
-  const database = await openDatabase(config, WAITING)
-  try {
-    return await work(database)
-  } finally {
-    await database.close()
-  }
-}
 
 function withKeys<Result>(
   config: Config,
@@ -197,7 +189,7 @@ async function rekeyKeys(config: Config): Promise<void> {
     for (let old = keys.filter(isOld); old.length > 0; old = (await readKeys(room)).keys.filter(isOld))
       for (const key of old)
         if (await resealKeyRow(room.database, key, await sealKey(key, key.jwk, sealingKey))) sealed++
-    console.log(`sealed ${sealed} key${sealed === 1 ? '' : 's'} anew; all are under AUTH_KEYS_SECRET`)
+    console.log(`sealed ${countOf(sealed, 'key')} anew; all are under AUTH_KEYS_SECRET`)
   })
 }
 
@@ -207,7 +199,7 @@ async function resetKeys(config: Config, { yes }: { yes?: boolean }): Promise<vo
     'access tokens made before are refused, clients get new ones by a refresh, resource servers need the new key'
   if (!yes) throw new StartError(`this deletes all keys: ${effect}; if that is meant, say cerrojo keys reset --yes`)
   const deleted = await withDatabase(config, deleteAllKeys)
-  console.log(`deleted ${deleted.length} key${deleted.length === 1 ? '' : 's'}: ${effect}`)
+  console.log(`deleted ${countOf(deleted.length, 'key')}: ${effect}`)
   console.log('restart the servers, all with one secret: the first makes new keys')
 }
 
@@ -231,22 +223,6 @@ function deleteAllKeys(database: Database) {
   return database.rows<{ kid: string }>`
     delete from keys
     returning kid`
-}
-
-/** Epoch seconds as UTC, or a dash for no time. */
-export function timeOf(seconds: number): string {
-  return Number.isFinite(seconds) ? new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, 'Z') : '-'
-}
-
-export function printTable<Column extends string>(columns: Column[], rows: Record<Column, string>[]): void {
-  const widths = columns.map((column) => Math.max(column.length, ...rows.map((row) => row[column].length)))
-  const line = (cells: string[]) =>
-    cells
-      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
-      .join('  ')
-      .trimEnd()
-  console.log(line(columns.map((column) => column.toUpperCase())))
-  for (const row of rows) console.log(line(columns.map((column) => row[column])))
 }
 
 export const keyCommands: Command[] = [

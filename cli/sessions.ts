@@ -1,8 +1,9 @@
 /** What an operator does to sessions; `cerrojo users show` lists them. */
 import { type Config, StartError } from '../src/config.ts'
 import { type Command, command, type Values } from './command.ts'
+import { countOf, tell } from './results.ts'
 import { confirm, linesOf } from './terminal.ts'
-import { countOf, found, tell, whoIs, withAdmin } from './users.ts'
+import { found, whoIs, withAdmin } from './users.ts'
 
 const END_OPTIONS = {
   user: { type: 'string', value: '<email or id>', about: 'all sessions of that user' },

@@ -2,15 +2,15 @@
 import {
   type Admin,
   type ChangedUser,
-  openAdmin,
+  createAdmin,
   type StoredSession,
   type StoredUser,
   type Who,
 } from '../admin/index.ts'
 import { type Config, StartError } from '../src/config.ts'
 import { type Command, command, type Values } from './command.ts'
-import { WAITING } from './database.ts'
-import { printTable, timeOf } from './keys.ts'
+import { withDatabase } from './database.ts'
+import { countOf, printTable, tell, timeOf } from './results.ts'
 import { atSignal, confirm, linesOf, readNewPassword } from './terminal.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', about: 'JSON instead of text' } } as const
@@ -23,13 +23,8 @@ standard input. It must keep the rules of a registration.`
 const MOST_FOUND = 100
 const PROGRESS_INTERVAL_MS = 1000
 
-export async function withAdmin<Result>(config: Config, work: (admin: Admin) => Promise<Result>): Promise<Result> {
-  const admin = await openAdmin(config, WAITING)
-  try {
-    return await work(admin)
-  } finally {
-    await admin.close()
-  }
+export function withAdmin<Result>(config: Config, work: (admin: Admin) => Promise<Result>): Promise<Result> {
+  return withDatabase(config, (database) => work(createAdmin(config, database)), 0)
 }
 
 /** As a command's operand names a user. */
@@ -41,14 +36,6 @@ export function whoIs(word: string): Who {
 export function found<Result>(result: Result | undefined, word: string): Result {
   if (result === undefined) throw new StartError(`there is no user ${word}; see cerrojo users find`)
   return result
-}
-
-export function tell(json: boolean | undefined, result: object, sentence: string): void {
-  console.log(json ? JSON.stringify(result, null, 2) : sentence)
-}
-
-export function countOf(count: number, noun: string): string {
-  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 }
 
 function findUsers(config: Config, { json }: Values<typeof JSON_OPTION>, [part = '']: string[]): Promise<void> {
@@ -122,29 +109,36 @@ async function setPassword(
   })
 }
 
-function verifyUser(config: Config, { json }: Values<typeof JSON_OPTION>, [word = '']: string[]): Promise<void> {
-  return withAdmin(config, async (admin) => {
-    const before = found(await admin.getUser(whoIs(word)), word)
-    const user = found(await admin.verifyEmail(whoIs(word)), word)
-    tell(json, user, `${user.email} is verified${before.email_verified ? ', and was before' : ' now'}`)
-  })
+/**
+ * @param state what the user is afterwards
+ * @param wasSo whether the user was so before
+ */
+function changing(
+  state: string,
+  wasSo: (before: StoredUser) => boolean,
+  change: (admin: Admin, who: Who) => Promise<StoredUser | ChangedUser | undefined>,
+) {
+  return (config: Config, { json }: Values<typeof JSON_OPTION>, [word = '']: string[]): Promise<void> =>
+    withAdmin(config, async (admin) => {
+      const before = found(await admin.getUser(whoIs(word)), word)
+      const user = found(await change(admin, whoIs(word)), word)
+      const ended = 'ended_sessions' in user ? `; ${endedWith(user)}` : ''
+      tell(json, user, `${user.email} is ${state}${wasSo(before) ? ', and was before' : ' now'}${ended}`)
+    })
 }
 
-function disableUser(config: Config, { json }: Values<typeof JSON_OPTION>, [word = '']: string[]): Promise<void> {
-  return withAdmin(config, async (admin) => {
-    const before = found(await admin.getUser(whoIs(word)), word)
-    const user = found(await admin.disableUser(whoIs(word)), word)
-    tell(json, user, `${user.email} is disabled${before.disabled_at ? ', and was before' : ' now'}; ${endedWith(user)}`)
-  })
-}
-
-function enableUser(config: Config, { json }: Values<typeof JSON_OPTION>, [word = '']: string[]): Promise<void> {
-  return withAdmin(config, async (admin) => {
-    const before = found(await admin.getUser(whoIs(word)), word)
-    const user = found(await admin.enableUser(whoIs(word)), word)
-    tell(json, user, `${user.email} is enabled${before.disabled_at ? ' now' : ', and was before'}`)
-  })
-}
+const isDisabled = ({ disabled_at }: StoredUser) => disabled_at !== null
+const verifyUser = changing(
+  'verified',
+  (user) => user.email_verified,
+  (admin, who) => admin.verifyEmail(who),
+)
+const disableUser = changing('disabled', isDisabled, (admin, who) => admin.disableUser(who))
+const enableUser = changing(
+  'enabled',
+  (user) => !isDisabled(user),
+  (admin, who) => admin.enableUser(who),
+)
 
 function deleteUser(
   config: Config,

@@ -93,10 +93,10 @@ const LOGGED = {
   }),
 }
 
-async function run(): Promise<void> {
+async function run(given?: Config): Promise<void> {
   const environment = loadEnvironment()
   for (const warning of findStrangeVariables(environment)) console.warn(warning)
-  const config = loadConfig(environment)
+  const config = given ?? loadConfig(environment)
   const stopAsked = waitForSignal()
   if (!config.databaseUrl && !existsSync(join(config.dataDir, 'postgres')))
     console.log(`Making the embedded database in ${config.dataDir}: some seconds, at the first start alone`)
@@ -125,9 +125,12 @@ function waitForSignal(): Promise<void> {
   })
 }
 
-/** Serves until SIGINT or SIGTERM, and ends the process: with 0, or with 1 when it cannot start. */
-export async function start(): Promise<void> {
-  await run().then(
+/**
+ * Serves until SIGINT or SIGTERM, and ends the process: with 0, or with 1 when it cannot start.
+ * @param config that of the environment, where it has been read before
+ */
+export async function start(config?: Config): Promise<void> {
+  await run(config).then(
     () => process.exit(0),
     (error) => {
       // The system's own words for a path or a port explain themselves.

@@ -1,11 +1,11 @@
 /** How the database is set up, and what stands in the module's tables. */
 import pg from 'pg'
 import type { Config } from '../../src/config.ts'
+import { SILENT } from '../../src/db/connection.ts'
 import { createDatabase, type Database, type Engine } from '../../src/db/database.ts'
 import { openEmbedded } from '../../src/db/embedded.ts'
 import { appliedMigrations, migrationFiles } from '../../src/db/migrations.ts'
 import { HASH_FORM } from '../../src/hashing/passwords.ts'
-import { SILENT } from '../database.ts'
 import { broken, type Check, hint, risky } from './check.ts'
 
 const QUERY_TIMEOUT_MS = 10_000

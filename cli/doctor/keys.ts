@@ -7,7 +7,7 @@ import { activeKey, firstUseOfNext, isAccepted, type Key, type KeyReading, readK
 import { readSecrets, type Secrets } from '../../src/keys/secret.ts'
 import { KEY_USES, type KeyUse } from '../../src/models/key.ts'
 import { AuthError } from '../../src/models/types.ts'
-import { timeOf } from '../keys.ts'
+import { timeOf } from '../results.ts'
 import { type Check, type Finding, hint, judge, risky } from './check.ts'
 
 export interface KeyFacts extends KeyReading {

@@ -5,6 +5,9 @@ import { createDatabase, type Database } from './database.ts'
 import { openEmbedded } from './embedded.ts'
 import { openPostgres, TIMEOUT_MS } from './postgres.ts'
 
+/** For who tells by himself what went wrong, as it is thrown. */
+export const SILENT: Log = { info() {}, warn() {}, error() {} }
+
 /**
  * @param timeoutMs how long a statement waits for a connection, and then for its answer; 0 for as long as it takes
  * @throws {StartError} when the database cannot be used
