@@ -147,11 +147,11 @@ export async function me({ database, verifiedTokens }: AuthContext, accessToken?
   return user
 }
 
-async function issueTokens(context: AuthContext, session: Session, refreshToken: RefreshToken): Promise<Tokens> {
+function issueTokens(context: AuthContext, session: Session, refreshToken: RefreshToken): Tokens {
   if (session.ends_in_seconds < 1) throw new AuthError('AUTH_TOKEN_EXPIRED')
   const accessExpiresInSeconds = Math.min(context.config.accessTtlSeconds, session.ends_in_seconds)
   return {
-    accessToken: await issueAccessToken(context.keys, context.config, session, accessExpiresInSeconds),
+    accessToken: issueAccessToken(context.keys, context.config, session, accessExpiresInSeconds),
     accessExpiresInSeconds,
     refreshToken: refreshToken.bytes.toString('base64url'),
     refreshExpiresInSeconds: session.expires_in_seconds,
