@@ -193,14 +193,14 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
         isQuick: true,
       },
       {
-        file: 'test/process/start_and_stop.test.ts',
+        file: 'test/process/stop.test.ts',
         titles: [
           'is kept waiting by nobody without a whole request, and the folder is free for the next start',
           'is not kept waiting at all by connections that say nothing, or nothing more',
         ],
         isQuick: true,
       },
-      { file: 'test/process/start_and_stop.test.ts', titles: ['a SIGTERM'] },
+      { file: 'test/process/stop.test.ts', titles: ['a SIGTERM'] },
       {
         file: 'test/http/server.test.ts',
         titles: ['more silent connections than the system lets it open keep others out for seconds, not for minutes'],
