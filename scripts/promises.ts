@@ -130,9 +130,7 @@ const shownBy: Record<string, Pick<Promised, 'how' | 'proofs'>> = {
     ],
   },
   P6: {
-    how:
-      'rotations every few seconds under a stream of requests, on one node and on several; clocks that are ' +
-      'set; new secrets',
+    how: 'rotations under a stream of requests, on one node and on several; clocks that are set; new secrets',
     proofs: [
       {
         file: 'test/keys/rotation.test.ts',

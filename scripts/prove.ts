@@ -137,6 +137,7 @@ async function runAll(proofs: Proof[], isQuick: boolean): Promise<{ reports: Rep
     else left.push('all tests once more on PostgreSQL: apt-get install postgresql')
     reports.push(...(await run('on a PostgreSQL that fails over', ofCluster)))
   }
+  if (stopping.signal.aborted) left.unshift(stopping.signal.reason)
   return { reports, skipped: [...left, ...skippedIn(reports)] }
 }
 
@@ -171,8 +172,9 @@ function formatProof(rows: string[][], skipped: string[], about: string): string
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { quick: { type: 'boolean' }, write: { type: 'boolean' } } })
   const isQuick = values.quick === true
-  setTimeout(() => stopping.abort(), LIMIT_MS).unref()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort())
+  setTimeout(() => stopping.abort('stopped after twenty minutes'), LIMIT_MS).unref()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => stopping.abort(`stopped by ${signal}`))
   const promises = PROMISES.map((one) => ({ ...one, proofs: one.proofs.filter((proof) => proof.isQuick || !isQuick) }))
   const { reports, skipped } = await runAll(
     promises.flatMap(({ proofs }) => proofs),

@@ -26,7 +26,7 @@ import {
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
+const needsPostgres = { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }
 
 suite('PostgreSQL', needsPostgres, async () => {
   if (!findPostgres()) return
@@ -274,7 +274,7 @@ suite('PostgreSQL', needsPostgres, async () => {
 })
 
 suite('PgBouncer', {
-  skip: findPostgres() && findPooler() ? false : 'PostgreSQL or PgBouncer is not installed',
+  skip: findPostgres() && findPooler() ? false : 'missing: apt-get install postgresql pgbouncer',
 }, () => {
   /** In front of a cluster of its own, with so many connections to it. */
   async function behindPooler(mode: 'session' | 'transaction', serverConnections: number): Promise<Environment> {

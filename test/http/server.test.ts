@@ -48,7 +48,7 @@ test('a connection that waits between two requests is not closed, while a silent
 const canLimitFiles = spawnSync('prlimit', ['--version']).status === 0
 
 test('more silent connections than the system lets it open keep others out for seconds, not for minutes', {
-  skip: canLimitFiles ? false : 'prlimit is not installed',
+  skip: canLimitFiles ? false : 'missing: apt-get install util-linux',
 }, async () => {
   const server = await startProcess(await freshEnvironment())
   execFileSync('prlimit', ['--pid', String(server.process.pid), '--nofile=128:128'])

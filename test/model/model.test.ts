@@ -18,7 +18,7 @@ const WALKS = 100
 const missing = ['spin', 'gcc'].filter((program) => spawnSync(program, ['--version']).error)
 const reason = onPostgres
   ? 'it is looked through beside the embedded database'
-  : missing.length > 0 && `not installed: ${missing.join(', ')}; apt-get install spin gcc`
+  : missing.length > 0 && `missing: apt-get install ${missing.join(' ')}`
 
 /** Looks through all states, or as far as the first in which a promise is broken. */
 async function lookThrough(tokens: string, attempt: string) {

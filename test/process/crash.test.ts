@@ -21,7 +21,7 @@ import {
 } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
+const needsPostgres = { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }
 
 /** A client that refreshes without a pause, each time with a new key, until nobody answers. */
 interface Client {

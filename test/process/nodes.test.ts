@@ -46,7 +46,7 @@ function cerrojo(env: Environment, ...words: string[]) {
   return promisify(execFile)(process.execPath, [COMMAND, ...words], { env: { PATH: process.env.PATH, ...env } })
 }
 
-suite('nodes', { skip: findPostgres() ? false : 'PostgreSQL is not installed' }, () => {
+suite('nodes', { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }, () => {
   let cluster: Cluster
   after(() => cluster?.remove())
   /** Nothing but a database and a secret: the data folder can neither be made nor written to. */

@@ -19,7 +19,7 @@ import {
   startServer,
 } from '../support/server.ts'
 
-const needsPostgres = { skip: findPostgres() ? false : 'PostgreSQL is not installed' }
+const needsPostgres = { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }
 const cluster = findPostgres() ? await startCluster() : undefined
 after(() => cluster?.remove())
 let databases = 0

@@ -31,7 +31,7 @@ async function onEmbedded(env: Environment): Promise<Environment> {
 suite('a SIGTERM', () => {
   for (const [database, options, environment] of [
     ['the embedded database', {}, onEmbedded],
-    ['PostgreSQL', { skip: findPostgres() ? false : 'PostgreSQL is not installed' }, onPostgres],
+    ['PostgreSQL', { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }, onPostgres],
   ] as const)
     test(`on ${database} lets every request finish, and then the program ends with code 0`, options, async () => {
       const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '12', LOG_LEVEL: 'debug' }))
