@@ -47,6 +47,7 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
     trustProxy: config.trustedProxies.length > 0 && isTrustedProxy,
     genReqId: (request: IncomingMessage) => requestIdOf(request, isTrustedProxy),
     return503OnClosing: false,
+    pluginTimeout: 0, // else SHUTDOWN_DELAY_SEC is cut off at ten seconds, and the stop fails
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     schemaErrorFormatter: ([error], part) => new Error(`${part}${error?.instancePath} ${error?.message}`),
     frameworkErrors: answerError,

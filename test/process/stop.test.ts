@@ -28,13 +28,19 @@ async function onEmbedded(env: Environment): Promise<Environment> {
   return rest
 }
 
+/** Looks often enough that none of those logins is answered yet. */
+async function untilArrived(server: RunningProcess, logins: number): Promise<void> {
+  const arrived = () => server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0
+  await until('the logins to arrive', () => arrived() >= logins, { everyMs: 1 })
+}
+
 suite('a SIGTERM', () => {
   for (const [database, options, environment] of [
     ['the embedded database', {}, onEmbedded],
     ['PostgreSQL', { skip: findPostgres() ? false : 'missing: apt-get install postgresql' }, onPostgres],
   ] as const)
     test(`on ${database} lets every request finish, and then the program ends with code 0`, options, async () => {
-      const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '12', LOG_LEVEL: 'debug' }))
+      const server = await startProcess(await environment({ AUTH_BCRYPT_ROUNDS: '10', LOG_LEVEL: 'debug' }))
       const body = await registerSomebody(server)
       let answered = 0
       const logins = Array.from({ length: 3 }, async () => {
@@ -42,8 +48,7 @@ suite('a SIGTERM', () => {
         answered++
         return answer
       })
-      const arrived = () => server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0
-      await until('the logins to arrive', () => arrived() === logins.length)
+      await untilArrived(server, logins.length)
       assert.ok(answered < logins.length, 'not all are answered yet')
 
       const ended = server.end('SIGTERM')
@@ -65,9 +70,7 @@ suite('a stop', { concurrency: true }, () => {
   const head = 'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
   const me = 'GET /auth/me HTTP/1.1\r\nHost: a\r\n\r\n'
   const start = async (env: Environment = {}) =>
-    startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '12', LOG_LEVEL: 'debug', ...env }))
-  const arrived = (server: RunningProcess, count: number) => () =>
-    (server.output().match(/"route":"\/auth\/login"/g)?.length ?? 0) >= count
+    startProcess(await onEmbedded({ AUTH_BCRYPT_ROUNDS: '10', LOG_LEVEL: 'debug', ...env }))
 
   /** Seconds from now until the program has ended, with code 0. */
   async function secondsUntilEnd(ended: Promise<{ code: number | null }>): Promise<number> {
@@ -93,7 +96,7 @@ suite('a stop', { concurrency: true }, () => {
     )
     const dripping = setInterval(() => halves[3]?.send('x'), 300)
     const login = await connectTo(server.url, rawPost('/auth/login', body))
-    await until('the login to arrive', arrived(server, 3))
+    await untilArrived(server, 3)
 
     const seconds = await secondsUntilEnd(server.end('SIGTERM'))
     clearInterval(dripping)
@@ -117,12 +120,12 @@ suite('a stop', { concurrency: true }, () => {
   })
 
   test('with SHUTDOWN_DELAY_SEC goes on serving for so long, and has each answer close its connection', async () => {
-    const server = await start({ SHUTDOWN_DELAY_SEC: '10' })
+    const server = await start({ SHUTDOWN_DELAY_SEC: '11' })
     const kept = await connectTo(server.url, me)
     await until('the answer', () => answersIn(kept.received()).length === 1)
     assert.notEqual(answersIn(kept.received())[0]?.headers.get('connection'), 'close')
     const login = await connectTo(server.url, rawPost('/auth/login', await registerSomebody(server)))
-    await until('the login to arrive', arrived(server, 1))
+    await untilArrived(server, 1)
 
     const ended = secondsUntilEnd(server.end('SIGTERM'))
     await until('it to know', async () => {
@@ -142,13 +145,13 @@ suite('a stop', { concurrency: true }, () => {
       [[200, 'close']],
     )
     const seconds = await ended
-    assert.ok(seconds > 9.5, `${seconds} s`)
+    assert.ok(seconds > 10.5, `${seconds} s`)
   })
 
   test('asked for several times at once, as by one Ctrl-C under npm, is one', async () => {
     const server = await start()
     const login = await connectTo(server.url, rawPost('/auth/login', await registerSomebody(server)))
-    await until('the login to arrive', arrived(server, 1))
+    await untilArrived(server, 1)
     for (const signal of ['SIGINT', 'SIGTERM'] as const) server.process.kill(signal)
     await secondsUntilEnd(server.end('SIGINT'))
     assert.equal(answersIn(login.received())[0]?.status, 200)
