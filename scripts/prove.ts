@@ -15,7 +15,7 @@ import { CLUSTER, PROMISES, type Proof, ROOT, writeReadme } from './promises.ts'
 import type { Report } from './prove_reporter.ts'
 
 const LIMIT_MS = 20 * 60_000
-const WIDTHS = [2, 46, 46, 28, 20]
+const WIDTHS = [2, 44, 40, 28, 30]
 const HEAD = ['', 'promise', 'how it is tested', 'tried', 'outcome']
 
 /** What is under way then ends, what comes after it does not begin, and the table tells so. */
