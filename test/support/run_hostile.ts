@@ -18,8 +18,8 @@ hour), and holds nine half ones for as long as they are let. Nobody else's data 
 
 console.log(`Against ${url ?? 'a module of its own'}: ${HARMLESS}`)
 if (hard)
-  console.log(`--hard: registers two more, sends 180 wrong passwords, and opens 180 connections that say nothing or half of it.
-Your address will be kept from logging in.`)
+  console.log(`--hard: registers two more, sends 180 wrong passwords, and opens 180 connections that say nothing or half
+of it. Your address will be kept from logging in.`)
 const canFuzz = fuzz && isThere('schemathesis')
 if (canFuzz) console.log('--fuzz: some 700 requests more. Your address will be kept from registering and logging in.')
 else if (fuzz) console.log('--fuzz is left out, as schemathesis is not installed: pipx install schemathesis')
