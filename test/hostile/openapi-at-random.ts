@@ -153,7 +153,7 @@ function valuesOf(schema: Schema, genuine: Values): fc.Arbitrary<unknown> {
   return fc.record(Object.fromEntries(fields) as Values, { requiredKeys: required })
 }
 
-/** The document has its status and form for that operation, and it is no fault of ours. A proxy's refusal may be any. */
+/** The document has its status and form for that operation, and it is no fault of ours. A proxy refuses as it likes. */
 function assertDeclared({ own }: Target, { responses }: Operation, { status, body }: Answer): void {
   if (!own && status >= 400 && status < 500 && body === undefined) return
   const declared = responses[status] ?? responses[`${Math.floor(status / 100)}XX`]

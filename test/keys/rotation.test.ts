@@ -63,7 +63,7 @@ function recorder() {
 }
 
 suite('keys rotate by themselves', () => {
-  test('under a stream of requests without one refusal, and no token names a key that a stale JWKS lacks', async (t) => {
+  test('under a stream of requests without one refusal, and no token has a key that a stale JWKS lacks', async (t) => {
     mock.timers.enable({ apis: ['setInterval'] })
     t.after(() => mock.timers.reset())
     const server = await startServer({ AUTH_KEY_ROTATION_DAYS: '1', AUTH_KEY_LEAD_DAYS: '0' })
