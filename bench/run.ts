@@ -7,70 +7,56 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { atEnd } from '../test/support/ending.ts'
 import { firstToken } from './generator/sessions.ts'
+import { measureAttacks } from './measurements/attacks.ts'
 import { measureColdStart } from './measurements/cold_start.ts'
+import { measureFlood } from './measurements/flood.ts'
 import { measureChainLength, measureMemory, measureTableSizes } from './measurements/growth.ts'
 import { measureInstalled } from './measurements/installed.ts'
 import { measureOperation } from './measurements/operation.ts'
 import { measureRunningPeers, readRunningPeers } from './measurements/running_peers.ts'
-import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS, USERS } from './measurements/saturated.ts'
+import { BETTER_AUTH_USERS, measureSaturated, type Saturated, SESSIONS } from './measurements/saturated.ts'
 import { type Contestant, measureStorm } from './measurements/storm.ts'
 import type { Settings } from './peers/running.ts'
+import { refreshLimit } from './report/costs.ts'
 import { writeReadmeSection } from './report/opening.ts'
 import { drawPeers, drawStorm, drawTableSizes } from './report/pictures.ts'
-import { refreshLimit, writeResults } from './report/results.ts'
-import { killChildren } from './support/children.ts'
+import { writeResults } from './report/results.ts'
+import { killChildren, type ServerProcess } from './support/children.ts'
 import { startEchoServer } from './support/echo.ts'
+import { startFirstEdition } from './support/first_edition.ts'
 import { installFastapi, startBetterAuth, startFastapi } from './support/peers.ts'
 import { CORES } from './support/processor.ts'
 import { fillTables, openStage, query, type Stage } from './support/stage.ts'
 import { median } from './support/statistics.ts'
 
-/** For the storm, apart from those of the saturated turns: at a steady rate, each session comes again seconds later. */
-const STORM_SESSIONS = { first: SESSIONS, count: 5000 }
+/** At a steady rate, each session comes again seconds later. */
+const STORM_SESSIONS = { first: 0, count: 5000 }
 const STEADY_SHARE = 0.3
+const LOW_STEADY_SHARE = 0.1
 
 async function measureAll(stage: Stage, given: Record<string, Settings>) {
   const installed = await measureInstalled(stage) // first, as it may fail where no registry is reached
   const databaseUrl = await stage.createDatabase('saturated')
   const module = await stage.startModule(databaseUrl)
-  const sessions = SESSIONS + STORM_SESSIONS.count + 1
-  await fillTables(databaseUrl, sessions)
-  const fastapi = await startFastapi(stage, sessions)
+  await fillTables(databaseUrl, SESSIONS)
+  const firstEdition = await startFirstEdition(stage, SESSIONS)
+  const fastapi = await startFastapi(stage, SESSIONS)
   const betterAuth = await startBetterAuth(stage)
   // For the statements called bare: a schema made by the module, which then ends.
   const statementsUrl = await stage.createDatabase('statements')
   await (await stage.startModule(statementsUrl)).stop()
   await fillTables(statementsUrl, SESSIONS)
-  // The bare server that does all parts has a schema like it to itself: rotations must not meet.
-  const partsUrl = await stage.createDatabase('parts')
-  await (await stage.startModule(partsUrl)).stop()
-  await fillTables(partsUrl, SESSIONS)
-  const partsEnvironment = { DATABASE_URL: partsUrl, SESSIONS: String(SESSIONS) }
-  const echo = await startEchoServer(module, firstToken(sessions - 1), partsEnvironment)
+  const echo = await startEchoServer(module, firstToken(SESSIONS - 1))
   stage.progress('servers started, tables filled')
 
-  const saturated = await measureSaturated(stage, { echo, module, databaseUrl, fastapi, betterAuth, statementsUrl })
-  const share = (name: keyof Saturated) =>
-    (STEADY_SHARE * CORES * 1e6) / median(saturated[name]?.map(({ microseconds }) => microseconds) ?? [])
-  const refresh = (sessions: string) => ({ name: 'refresh', sessions, ...STORM_SESSIONS, order: 'random' }) as const
-  const contestants: Contestant[] = [
-    {
-      ...{ name: 'Cerrojo', server: module, steady: refresh('module'), login: { name: 'login', users: USERS } },
-      ...{ steadyPerSecond: STEADY_SHARE * refreshLimit(saturated), sweep: { ...refresh('module'), order: 'turns' } },
-    },
-    {
-      ...{ name: 'FastAPI', server: fastapi, steady: refresh('fastapi'), login: { name: 'login', users: USERS } },
-      ...{ steadyPerSecond: share('refresh: FastAPI'), sweep: { ...refresh('fastapi'), order: 'turns' } },
-    },
-    {
-      ...{ name: 'better-auth, get-session', server: betterAuth, steady: { name: 'getSession', store: 'better-auth' } },
-      ...{ login: { name: 'signIn', users: BETTER_AUTH_USERS } },
-      steadyPerSecond: share('me: better-auth get-session'),
-    },
-  ]
-  const comparison = median(saturated['login: comparisons']?.map(({ microseconds }) => microseconds) ?? [])
-  const storms = await measureStorm(stage, contestants, comparison)
-  for (const server of [module, fastapi, betterAuth, echo.partsServer]) await server.stop()
+  const servers = { echo, module, databaseUrl, firstEdition, fastapi, betterAuth, statementsUrl }
+  const saturated = await measureSaturated(stage, servers)
+  for (const server of [module, firstEdition]) await server?.stop()
+
+  const storms = await measureStorms(stage, saturated, fastapi, betterAuth)
+  for (const server of [fastapi, betterAuth]) await server.stop()
+  const floods = await measureFlood(stage, costOf('login: comparisons', saturated))
+  const attacks = await measureAttacks(stage)
 
   const tableSizes = await measureTableSizes(stage)
   const chainLength = await measureChainLength(stage)
@@ -79,7 +65,42 @@ async function measureAll(stage: Stage, given: Record<string, Settings>) {
   const coldStartMs = await measureColdStart(stage)
   const operation = await measureOperation(stage, installed)
   const runningPeers = await measureRunningPeers(stage, given)
-  return { saturated, storms, tableSizes, chainLength, memory, coldStartMs, operation, runningPeers }
+  return { saturated, attacks, storms, floods, tableSizes, chainLength, memory, coldStartMs, operation, runningPeers }
+}
+
+async function measureStorms(stage: Stage, saturated: Saturated, fastapi: ServerProcess, betterAuth: ServerProcess) {
+  const stormUrl = await stage.createDatabase('storm')
+  const stormModule = await stage.startModule(stormUrl, { env: { AUTH_TRUST_PROXY: '127.0.0.1' } })
+  await fillTables(stormUrl, STORM_SESSIONS.count)
+  const share = (name: keyof Saturated) => (STEADY_SHARE * CORES * 1e6) / costOf(name, saturated)
+  const users = STORM_SESSIONS.count / 10
+  const refresh = (sessions: string) => ({ name: 'refresh', sessions, ...STORM_SESSIONS, order: 'random' }) as const
+  const ours = (name: string, steadyShare: number): Contestant => ({
+    ...{ name, rounds: 5, server: stormModule },
+    ...{ steady: refresh('storm'), steadyPerSecond: steadyShare * refreshLimit(saturated) },
+    ...{ login: { name: 'login', users, from: 'anywhere' }, sweep: { ...refresh('storm'), order: 'turns' } },
+  })
+  const contestants: Contestant[] = [
+    ours('Cerrojo', STEADY_SHARE),
+    ours('Cerrojo, a third of that', LOW_STEADY_SHARE),
+    {
+      ...{ name: 'FastAPI', rounds: 2, server: fastapi, steady: refresh('fastapi'), login: { name: 'login', users } },
+      ...{ steadyPerSecond: share('refresh: FastAPI'), sweep: { ...refresh('fastapi'), order: 'turns' } },
+    },
+    {
+      ...{ name: 'better-auth, get-session', rounds: 2, server: betterAuth },
+      steady: { name: 'getSession', store: 'better-auth' },
+      ...{ login: { name: 'signIn', users: BETTER_AUTH_USERS } },
+      steadyPerSecond: share('me: better-auth get-session'),
+    },
+  ]
+  const storms = await measureStorm(stage, contestants, costOf('login: comparisons', saturated))
+  await stormModule.stop()
+  return storms
+}
+
+function costOf(name: keyof Saturated, saturated: Saturated): number {
+  return median(saturated[name]?.map(({ microseconds }) => microseconds) ?? [])
 }
 
 /** Between the marks that the README has for it. */

@@ -33,7 +33,8 @@ export type OperationOptions =
     }
   /** Shows access tokens of the store: the first one again and again, or each one once. */
   | { name: 'me'; store: string; shown: 'again' | 'once' }
-  | { name: 'login'; users: number }
+  /** From one address, as a trusted proxy tells it, or from `anywhere`: each from another; unset: from this one. */
+  | { name: 'login'; users: number; from?: string }
   | { name: 'jwks'; etag?: string }
   | { name: 'signIn'; users: number; store?: string }
   | { name: 'getSession'; store: string }
@@ -46,25 +47,32 @@ export type OperationOptions =
       basePath: string
       logins: PeerSession[]
     }
-  /** Any fixed request, whose answer must be this text. */
-  | {
-      name: 'echo'
-      method: 'GET' | 'POST'
-      path: string
-      headers: Record<string, string>
-      body?: string
-      answer: string
-    }
+  | Echo
+  /** These bytes on a connection of their own, which the server is to answer with this status and to close. */
+  | { name: 'bytes'; bytes: string; status: number }
+
+/** Any fixed request, whose answer must be this one. */
+export interface Echo {
+  name: 'echo'
+  method: 'GET' | 'POST'
+  path: string
+  headers: Record<string, string>
+  body?: string
+  status: number
+  answer: string
+}
 
 export interface LoadResult {
+  /** Answered within the load's seconds. */
   done: number
-  /** Answered 503 by a queue that is full. */
+  /** Answered 503 by a queue that is full, or 429 by a limit. */
   refused: number
   /** Wrong answers and broken connections. */
   errors: number
   errorSamples: string[]
   unanswered: number
   elapsedSeconds: number
+  /** Of those that were answered while they were waited for, so also after the last was sent. */
   latencyMs: Latency
   refusalMs: Latency
   /** One entry for each second, by the time at which requests were to be sent. */

@@ -2,6 +2,7 @@
  * The load generator, a process of its own: closed loop (each connection sends its next request when it has its answer)
  * or open loop (requests leave at a steady rate, and latency counts from the moment at which each was to be sent).
  */
+import { connect } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Pool } from 'undici'
 import { serveTasks } from '../support/children.ts'
@@ -41,7 +42,11 @@ serveTasks<Load>(async (load, begin) => {
     }
   }
 
-  async function answerTo({ method, path, headers, body, check }: Exchange): Promise<string | undefined> {
+  async function answerTo({ bytes, method, path, headers, body, check }: Exchange): Promise<string | undefined> {
+    if (bytes !== undefined) {
+      const text = await exchangeBytes(new URL(load.url), bytes)
+      return check(Number(text.split(' ')[1]), text, {})
+    }
     const answer = await pool.request({ method, path, headers, body: body ?? null })
     return check(answer.statusCode, await answer.body.text(), answer.headers)
   }
@@ -82,6 +87,7 @@ serveTasks<Load>(async (load, begin) => {
   const hasCount = () => samples.latencyMs.length + counts.underWay >= (load.count ?? Number.POSITIVE_INFINITY)
   await loop(() => performance.now() >= endsAtMs || hasCount())
   const elapsedSeconds = (performance.now() - beganAtMs) / 1000
+  const done = samples.latencyMs.length
   const drainEndsAtMs = performance.now() + (load.drainSeconds ?? 0) * 1000
   while (counts.underWay > 0 && performance.now() < drainEndsAtMs) await pause(10)
   isOver = true
@@ -89,7 +95,7 @@ serveTasks<Load>(async (load, begin) => {
   await pool.destroy()
 
   return {
-    done: samples.latencyMs.length,
+    done,
     refused: samples.refusalMs.length,
     errors: counts.errors,
     errorSamples,
@@ -100,6 +106,22 @@ serveTasks<Load>(async (load, begin) => {
     timeline: timelineOf(samples, beganAtMs, load.seconds),
   } satisfies LoadResult
 })
+
+/** @returns all that the server says before it closes the connection */
+function exchangeBytes({ hostname, port }: URL, bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const socket = connect(Number(port), hostname, () => socket.write(bytes))
+    socket.setEncoding('latin1').on('data', (chunk) => {
+      text += chunk
+    })
+    socket.once('end', () => {
+      socket.resetAndDestroy() // or the system would keep thousands of ports waiting
+      resolve(text)
+    })
+    socket.once('error', reject)
+  })
+}
 
 function latencyOf(values: number[]): Latency {
   const sorted = Float64Array.from(values).sort()

@@ -12,6 +12,8 @@ const REFRESH_TOKEN_FORM = /^[\w-]{64}$/
 const JSON_HEADERS = { 'content-type': 'application/json' }
 
 export interface Exchange {
+  /** Sent as they are, instead of a request. */
+  bytes?: string
   method: 'GET' | 'POST'
   path: string
   headers: Record<string, string>
@@ -49,7 +51,7 @@ export function createOperation(options: OperationOptions): NextExchange {
     case 'me':
       return me(storeOf(options.store), options.shown)
     case 'login':
-      return login(options.users)
+      return login(options.users, options.from)
     case 'jwks':
       return jwks(options.etag)
     case 'signIn':
@@ -61,7 +63,13 @@ export function createOperation(options: OperationOptions): NextExchange {
     case 'echo':
       return () => ({
         ...options,
-        check: (status, text) => (status === 200 && text === options.answer ? undefined : wrong(status, text)),
+        check: (status, text) =>
+          status === options.status && text === options.answer ? undefined : wrong(status, text),
+      })
+    case 'bytes':
+      return () => ({
+        ...{ bytes: options.bytes, method: 'GET', path: '', headers: {} },
+        check: (status, text) => (status === options.status ? undefined : wrong(status, text)),
       })
   }
 }
@@ -137,16 +145,18 @@ function me(store: string[], shown: 'again' | 'once'): NextExchange {
   }
 }
 
-function login(users: number): NextExchange {
+function login(users: number, from?: string): NextExchange {
   return () => {
+    const byte = () => Math.floor(Math.random() * 256)
+    const address = from === 'anywhere' ? `10.${byte()}.${byte()}.${byte()}` : from
     const email = emailOf(Math.floor(Math.random() * users))
     return {
       method: 'POST',
       path: '/auth/login',
-      headers: JSON_HEADERS,
+      headers: address === undefined ? JSON_HEADERS : { ...JSON_HEADERS, 'x-forwarded-for': address },
       body: JSON.stringify({ email, password: PASSWORD }),
       check(status, text) {
-        if (status === 503) return 'refused'
+        if (status === 503 || status === 429) return 'refused'
         if (status !== 200) return wrong(status, text)
         const { access_token, refresh_token } = JSON.parse(text)
         const isRight = ACCESS_TOKEN_FORM.test(access_token) && REFRESH_TOKEN_FORM.test(refresh_token)

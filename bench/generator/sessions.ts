@@ -13,7 +13,7 @@ export function firstToken(number: number): string {
   return Buffer.concat([family, GENERATION, digest(`secret ${number}`).subarray(0, REST_BYTES)]).toString('base64url')
 }
 
-const FAMILY_SQL = `substring(sha256(convert_to('family ' || number, 'UTF8')) for ${FAMILY_BYTES})`
+export const FAMILY_SQL = `substring(sha256(convert_to('family ' || number, 'UTF8')) for ${FAMILY_BYTES})`
 const REST_SQL = `substring(sha256(convert_to('secret ' || number, 'UTF8')) for ${REST_BYTES})`
 export const FIRST_TOKEN_SQL = `${FAMILY_SQL} || '\\x00000000'::bytea || ${REST_SQL}`
 

@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import bcrypt from 'bcrypt'
 import { processorMicroseconds } from '../support/processor.ts'
-import { fillTables, moduleEnvironment, query, type Stage } from '../support/stage.ts'
+import { fillTables, moduleEnvironment, query, SESSION_COLUMNS, type Stage } from '../support/stage.ts'
 
 const run = promisify(execFile)
 const COMMAND = join(import.meta.dirname, '../../cli/cerrojo.ts')
@@ -43,7 +43,7 @@ export async function measurePurgeAndImport(stage: Stage): Promise<PurgeAndImpor
   await (await stage.startModule(databaseUrl)).stop()
   // Both tables alike, and nobody tidies them up meanwhile.
   await query(databaseUrl, 'alter table refresh_tokens set (autovacuum_enabled = false)')
-  await fillTables(databaseUrl, sessions, ENDED_SQL)
+  await fillTables(databaseUrl, sessions, { ...SESSION_COLUMNS, expires_at: ENDED_SQL })
   const twinUrl = await stage.createDatabase('purge_twin', 'purge')
   stage.progress(`two tables of ${sessions} sessions filled`)
 

@@ -9,7 +9,7 @@ import { CORES } from '../support/processor.ts'
 import { BCRYPT_ROUNDS, moduleEnvironment, type Stage, type Turn } from '../support/stage.ts'
 
 export const SESSIONS = 10_000
-export const USERS = SESSIONS / 10
+const USERS = SESSIONS / 10
 /** Users of better-auth, who have to register one by one, at a comparison's cost each. */
 export const BETTER_AUTH_USERS = 8
 const CONNECTIONS = 32
@@ -23,6 +23,8 @@ interface Servers {
   module: ServerProcess
   /** The module's. */
   databaseUrl: string
+  /** Undefined where the history that it is taken from is not there. */
+  firstEdition: ServerProcess | undefined
   fastapi: ServerProcess
   betterAuth: ServerProcess
   /** A database like the module's, for the statements called bare. */
@@ -31,15 +33,16 @@ interface Servers {
 
 /** @returns the turns of every measurement by its name, one for each round */
 export async function measureSaturated(stage: Stage, servers: Servers): Promise<Saturated> {
-  const { echo, module, databaseUrl, fastapi, betterAuth, statementsUrl } = servers
-  const seconds = stage.isQuick ? 1 : 6
-  const rounds = stage.isQuick ? 2 : 3
+  const { echo, module, databaseUrl, firstEdition, fastapi, betterAuth, statementsUrl } = servers
+  const seconds = stage.isQuick ? 1 : 3
+  const rounds = stage.isQuick ? 2 : 5
   const privateKeys = await readPrivateKeys(databaseUrl, stage.keysSecret)
   const worker = startWorker<Work, WorkResult>('references/work.ts', {
     DATABASE_URL: statementsUrl,
     SESSIONS: String(SESSIONS),
     ROUNDS: String(BCRYPT_ROUNDS),
-    TOKEN_AND_KEYS: JSON.stringify({ token: echo.accessToken, ...privateKeys }),
+    TOKEN: echo.accessToken,
+    ...privateKeys,
   })
   await registerAtBetterAuth(stage, betterAuth)
 
@@ -63,31 +66,40 @@ export async function measureSaturated(stage: Stage, servers: Servers): Promise<
     order: 'random',
     store: sessions,
   })
+  /** Right after the module's own turn. */
+  const before = (name: string, take: (server: ServerProcess) => () => Promise<Turn>) =>
+    firstEdition && { [name]: take(firstEdition) }
 
   const turns: Record<string, () => Promise<Turn>> = {
     refresh: load(module, refreshOf('module')),
+    ...before('refresh: first edition', (server) => load(server, refreshOf('first edition'))),
     'refresh: echo': load(echo.server, echo.refresh),
     'refresh: statement': work('rotate', STATEMENTS_UNDER_WAY),
     'refresh: statement, shared by 32': work('rotateTogether', 1),
     'refresh: sign and encrypt': work('issue', 1),
-    'refresh: all its parts in one bare server': load(echo.partsServer, echo.refresh),
     'refresh: FastAPI': load(fastapi, refreshOf('fastapi')),
     'me, shown again': load(module, { name: 'me', store: 'module', shown: 'again' }),
+    ...before('me: first edition, shown again', (server) =>
+      load(server, { name: 'me', store: 'first edition', shown: 'again' }),
+    ),
     'me, new each time': load(module, { name: 'me', store: 'module', shown: 'once' }),
+    ...before('me: first edition, new each time', (server) =>
+      load(server, { name: 'me', store: 'first edition', shown: 'once' }),
+    ),
     'me: echo': load(echo.server, echo.me),
     'me: statement': work('select', STATEMENTS_UNDER_WAY),
     'me: statement, shared by 32': work('selectTogether', 1),
-    'me: both parts in one bare server': load(echo.partsServer, echo.me),
     'me: jose decrypts and verifies': work('verify', STATEMENTS_UNDER_WAY),
     'me: FastAPI, shown again': load(fastapi, { name: 'me', store: 'fastapi', shown: 'again' }),
     'me: FastAPI, new each time': load(fastapi, { name: 'me', store: 'fastapi', shown: 'once' }),
     'me: better-auth get-session': load(betterAuth, { name: 'getSession', store: 'better-auth' }),
     jwks: load(module, { name: 'jwks' }),
+    ...before('jwks: first edition', (server) => load(server, { name: 'jwks' })),
     'jwks, 304': load(module, { name: 'jwks', etag: echo.etag }),
     'jwks: echo': load(echo.server, echo.jwks),
     login: loginLoad(module, { name: 'login', users: USERS }),
+    ...before('login: first edition', (server) => loginLoad(server, { name: 'login', users: USERS })),
     'login: comparisons': work('compare', CORES),
-    'login: one comparison at a time': work('compare', 1),
     'login: FastAPI': loginLoad(fastapi, { name: 'login', users: USERS }),
     'login: better-auth': loginLoad(betterAuth, { name: 'signIn', users: BETTER_AUTH_USERS }),
   }
@@ -97,18 +109,21 @@ export async function measureSaturated(stage: Stage, servers: Servers): Promise<
       const turn = await take()
       results[name]?.push(turn)
       const problems = turn.load?.errors ? `, ${turn.load.errors} errors: ${turn.load.errorSamples.join(' | ')}` : ''
-      stage.progress(
-        `round ${round}/${rounds}  ${name}: ${turn.perSecond.toFixed(0)}/s, ${turn.microseconds.toFixed(0)} µs${problems}`,
-      )
+      const figures = `${turn.perSecond.toFixed(0)}/s, ${turn.microseconds.toFixed(0)} µs`
+      stage.progress(`round ${round}/${rounds}  ${name}: ${figures}${problems}`)
     }
   await worker.stop()
   return results
 }
 
-/** The module's own, out of its database. */
-async function readPrivateKeys(databaseUrl: string, keysSecret: string) {
+/** The module's own, out of its database, each as the variable in which a worker looks for it. */
+export async function readPrivateKeys(databaseUrl: string, keysSecret: string) {
   const environment = moduleEnvironment(databaseUrl, keysSecret)
-  return { encryptionJwk: await keyFor(environment, 'enc'), signingJwk: await keyFor(environment, 'sig') }
+  return {
+    ENC_JWK: JSON.stringify(await keyFor(environment, 'enc')),
+    SIG_JWK: JSON.stringify(await keyFor(environment, 'sig')),
+    FRONT_JWK: JSON.stringify(await keyFor(environment, 'enc_front')),
+  }
 }
 
 async function registerAtBetterAuth(stage: Stage, betterAuth: ServerProcess): Promise<void> {

@@ -7,6 +7,8 @@ import type { Stage } from '../support/stage.ts'
 
 const STEADY_CONNECTIONS = 64
 const LOGIN_CONNECTIONS = 512
+/** For the answers to what was sent last. */
+export const DRAIN_SECONDS = 10
 const SETTLE_MAX_MS = 300_000
 /** How many times as many logins arrive as the cores can compare. */
 export const LOGIN_FACTOR = 3
@@ -17,6 +19,7 @@ export interface Contestant {
   /** Sent steadily: refreshes, or what comes nearest. */
   steady: OperationOptions
   steadyPerSecond: number
+  rounds: number
   login: OperationOptions
   /** Shows each session once more after the storm. */
   sweep?: Extract<OperationOptions, { name: 'refresh' }>
@@ -36,18 +39,19 @@ export async function measureStorm(
   contestants: Contestant[],
   comparisonMicroseconds: number,
 ): Promise<Map<string, Storm[]>> {
-  const seconds = stage.isQuick ? 2 : 30
-  const quietSeconds = stage.isQuick ? 2 : 20
-  const rounds = stage.isQuick ? 1 : 3
+  const seconds = stage.isQuick ? 2 : 15
+  const quietSeconds = stage.isQuick ? 2 : 12
+  const rounds = stage.isQuick ? 1 : Math.max(...contestants.map(({ rounds }) => rounds))
   const loginGenerator = startWorker<Load, LoadResult>('generator/main.ts')
   const loginsPerSecond = (LOGIN_FACTOR * CORES * 1e6) / comparisonMicroseconds
   const results = new Map<string, Storm[]>(contestants.map(({ name }) => [name, []]))
 
   for (let round = 1; round <= rounds; round++)
-    for (const { name, server, steady, steadyPerSecond, login, sweep } of contestants) {
+    for (const contestant of contestants.filter(({ rounds }) => round <= rounds)) {
+      const { name, server, steady, steadyPerSecond, login, sweep } = contestant
       const steadyLoad = (seconds: number): Load => ({
         ...{ url: server.url, connections: STEADY_CONNECTIONS, operation: steady, warmUpSeconds: 1, seconds },
-        ...{ ratePerSecond: steadyPerSecond, drainSeconds: 10 },
+        ...{ ratePerSecond: steadyPerSecond, drainSeconds: DRAIN_SECONDS },
       })
       const everything = [server.processId, stage.postmasterId, stage.generator.processId]
       await settle(contestants)
@@ -60,7 +64,7 @@ export async function measureStorm(
       const steadyRun = stage.generator.run(steadyLoad(seconds))
       const logins = await loginGenerator.run({
         ...{ url: server.url, connections: LOGIN_CONNECTIONS, operation: login, warmUpSeconds: 1, seconds },
-        ...{ ratePerSecond: loginsPerSecond },
+        ...{ ratePerSecond: loginsPerSecond, drainSeconds: DRAIN_SECONDS },
       })
       const duringStorm = await steadyRun
       const lostSessions = sweep ? await countLost(stage, server, sweep) : 0
@@ -69,11 +73,15 @@ export async function measureStorm(
         loginLimitPerSecond: ((CORES - coresTaken) * 1e6) / comparisonMicroseconds,
       }
       results.get(name)?.push(storm)
+      const [quietP99, stormP99] = [quiet, duringStorm].map(({ latencyMs }) => latencyMs.p99.toFixed(1))
+      const loads = [quiet, duringStorm, logins]
+      const errors = loads.reduce((sum, load) => sum + load.errors, 0)
       stage.progress(
-        `storm ${round}/${rounds}  ${name}: p99 ${quiet.latencyMs.p99.toFixed(1)} → ${duringStorm.latencyMs.p99.toFixed(1)} ms, ` +
+        `storm ${round}/${rounds}  ${name}: p99 ${quietP99} → ${stormP99} ms, ` +
           `logins ${(logins.done / logins.elapsedSeconds).toFixed(1)}/s of ${storm.loginLimitPerSecond.toFixed(1)}, ` +
+          `answered in ${logins.latencyMs.p50.toFixed(0)} ms, ${logins.latencyMs.most.toFixed(0)} at most, ` +
           `${logins.refused} refused within ${logins.refusalMs.most.toFixed(0)} ms, ${lostSessions} lost, ` +
-          `${quiet.errors + duringStorm.errors + logins.errors} errors ${[...duringStorm.errorSamples, ...logins.errorSamples].join(' | ')}`,
+          `${errors} errors ${loads.flatMap(({ errorSamples }) => errorSamples).join(' | ')}`,
       )
     }
   await loginGenerator.stop()

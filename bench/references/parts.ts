@@ -1,5 +1,14 @@
 /** The parts of an operation, bare: a statement, a token made or checked, a password compared. */
-import { createCipheriv, createHash, diffieHellman, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import {
+  createCipheriv,
+  createHash,
+  createPrivateKey,
+  diffieHellman,
+  generateKeyPairSync,
+  privateDecrypt,
+  randomBytes,
+  sign,
+} from 'node:crypto'
 import bcrypt from 'bcrypt'
 import { type CryptoKey, compactDecrypt, importJWK, jwtVerify } from 'jose'
 import pg from 'pg'
@@ -8,7 +17,17 @@ import * as statements from '../../src/db/auth.ts'
 import type { Database } from '../../src/db/database.ts'
 import type { RefreshToken } from '../../src/models/refresh_token.ts'
 
-export type Part = 'rotate' | 'rotateTogether' | 'select' | 'selectTogether' | 'issue' | 'verify' | 'compare'
+export type Part =
+  | 'rotate'
+  | 'rotateTogether'
+  | 'select'
+  | 'selectTogether'
+  | 'issue'
+  | 'verify'
+  | 'compare'
+  | 'decryptKey'
+  | 'refuseBadKey'
+  | 'refuseBadSignature'
 
 /** What a refresh signs and encrypts: header and claims of an ES256 JWS, and the JWS with the header of its JWE. */
 const SIGNED_BYTES = 480
@@ -58,22 +77,43 @@ export const parts: Record<Part, () => Promise<() => Promise<unknown>>> = {
     }
   },
 
-  /** What jose alone takes to open one of the module's tokens, which it is given together with the keys. */
-  async verify() {
-    const { token, encryptionJwk, signingJwk } = JSON.parse(process.env.TOKEN_AND_KEYS as string)
-    const encryptionKey = (await importJWK(encryptionJwk, 'ECDH-ES+A256KW')) as CryptoKey
-    const { d: _private, ...publicJwk } = signingJwk
-    const signingKey = (await importJWK(publicJwk, 'ES256')) as CryptoKey
-    return async () => {
-      const { plaintext } = await compactDecrypt(token, encryptionKey)
-      await jwtVerify(plaintext, signingKey)
-    }
+  /** What jose alone takes to open one of the module's tokens. */
+  verify: () => openToken('TOKEN'),
+  /** And to refuse one whose content key was not wrapped for us, or one whose signature is not ours. */
+  refuseBadKey: async () => refused(await openToken('BAD_KEY_TOKEN')),
+  refuseBadSignature: async () => refused(await openToken('BAD_SIGNATURE_TOKEN')),
+
+  /** By RSA-OAEP-256 the content key of what a browser encrypted for us. */
+  async decryptKey() {
+    const key = createPrivateKey({ key: JSON.parse(process.env.FRONT_JWK as string), format: 'jwk' })
+    const wrapped = Buffer.from(process.env.WRAPPED_KEY as string, 'base64url')
+    return async () => void privateDecrypt({ key, oaepHash: 'sha256' }, wrapped)
   },
 
   async compare() {
     const hash = bcrypt.hashSync('something', Number(process.env.ROUNDS))
     return () => bcrypt.compare('something', hash)
   },
+}
+
+/** @param name of the variable that holds the token; the module's private keys stand in others */
+async function openToken(name: string) {
+  const token = process.env[name] as string
+  const encryptionKey = (await importJWK(JSON.parse(process.env.ENC_JWK as string), 'ECDH-ES+A256KW')) as CryptoKey
+  const { d: _private, ...publicJwk } = JSON.parse(process.env.SIG_JWK as string)
+  const signingKey = (await importJWK(publicJwk, 'ES256')) as CryptoKey
+  return async () => {
+    const { plaintext } = await compactDecrypt(token, encryptionKey)
+    await jwtVerify(plaintext, signingKey)
+  }
+}
+
+function refused(open: () => Promise<void>) {
+  return () =>
+    open().then(
+      () => Promise.reject(new Error('The forged token was taken')),
+      () => undefined,
+    )
 }
 
 /** The module's own statement, taken from it, for so many sessions of the table at once, in turns. */

@@ -1,18 +1,22 @@
 /** RESULTS.md: every figure of a run, beside what it was to reach. */
 import { totalmem } from 'node:os'
-import type { LoadResult } from '../generator/load.ts'
+import type { Attacks } from '../measurements/attacks.ts'
+import type { Flood } from '../measurements/flood.ts'
 import type { ChainLength, Memory, TableSize } from '../measurements/growth.ts'
 import type { Operation } from '../measurements/operation.ts'
 import type { RunningPeersTurns } from '../measurements/running_peers.ts'
 import type { Saturated } from '../measurements/saturated.ts'
-import { LOGIN_FACTOR, type Storm } from '../measurements/storm.ts'
+import type { Storm } from '../measurements/storm.ts'
 import { CORES } from '../support/processor.ts'
 import type { Turn } from '../support/stage.ts'
 import { format, median, show } from '../support/statistics.ts'
+import { costGoals, costSections } from './costs.ts'
 import { type Goal, goalRow, isMissed } from './goal.ts'
 import { writeOpening } from './opening.ts'
 import { goalsOfOperation, loadsOfOperation, sectionsOfOperation } from './operation.ts'
 import { sectionOfPeers } from './peers.ts'
+import { stormGoals, stormSections } from './storms.ts'
+import { costs, divide, rates } from './sums.ts'
 
 export interface Results {
   isQuick: boolean
@@ -20,33 +24,15 @@ export interface Results {
   minutes: number
   postgresVersion: string
   saturated: Saturated
+  attacks: Attacks
   storms: Map<string, Storm[]>
+  floods: Flood[]
   tableSizes: TableSize[]
   chainLength: ChainLength
   memory: Memory
   coldStartMs: number[]
   operation: Operation
   runningPeers: RunningPeersTurns
-}
-
-const rates = (turns: Turn[] = []) => turns.map(({ perSecond }) => perSecond)
-const costs = (turns: Turn[] = []) => turns.map(({ microseconds }) => microseconds)
-
-/** The costs of parts that together make an operation, summed round by round. */
-function sumOfCosts(saturated: Saturated, names: string[]): number[] {
-  const parts = names.map((name) => costs(saturated[name]))
-  return (parts[0] ?? []).map((_, round) => parts.reduce((sum, part) => sum + (part[round] ?? Number.NaN), 0))
-}
-
-const divide = (over: number[], under: number[]) => over.map((value, round) => value / (under[round] ?? Number.NaN))
-
-const REFRESH_PARTS = ['refresh: echo', 'refresh: statement', 'refresh: sign and encrypt']
-const ME_PARTS = ['me: echo', 'me: statement']
-const NEW_TOKEN_PARTS = [...ME_PARTS, 'me: jose decrypts and verifies']
-
-/** Refreshes a second if all processors did nothing but the parts of a refresh. */
-export function refreshLimit(saturated: Saturated): number {
-  return (CORES * 1e6) / median(sumOfCosts(saturated, REFRESH_PARTS))
 }
 
 export function writeResults(results: Results): string {
@@ -76,52 +62,8 @@ ${goals.map(goalRow).join('\n')}
 
 ${missed.length > 0 ? `### Where a figure is missed\n\nNone was met by a line that a reader of the module would have to stop at.\n\n${missed.map((goal) => `- **${goal.what}.** ${goal.why ?? 'The tables below show the terms.'}`).join('\n')}` : ''}
 
-## Saturated
-
-As fast as 32 connections get their answers (logins: 8 connections).
-
-| operation | requests a second | p50 ms | p99 ms | cost in µs | errors |
-|---|---|---|---|---|---|
-${Object.entries(saturated)
-  .filter(([, [turn]]) => turn?.load)
-  .map(([name, turns]) => operationRow(name, turns))
-  .join('\n')}
-
-The parts that these operations are made of, each called bare and in the same turns. An echo route is one of a bare Fastify server whose requests and
-answers have as many bytes, headers included; a statement is the module's own, through \`pg\` with a pool and named statements,
-asked for one caller at a time. The module itself lets callers that come at once share one, which is how it comes near the sum of its parts, or below it.
-
-| part | a second | cost in µs |
-|---|---|---|
-${Object.entries(saturated)
-  .filter(([name]) =>
-    [
-      ...REFRESH_PARTS,
-      'refresh: statement, shared by 32',
-      ...NEW_TOKEN_PARTS,
-      'me: statement, shared by 32',
-      'jwks: echo',
-      'login: comparisons',
-      'login: one comparison at a time',
-    ].includes(name),
-  )
-  .map(([name, turns]) => `| ${name} | ${show(rates(turns))} | ${show(costs(turns))} |`)
-  .join('\n')}
-
-R* = ${CORES} cores / (${REFRESH_PARTS.map((name) => format(median(costs(saturated[name])))).join(' + ')}) µs = ${format(refreshLimit(saturated))} refreshes a second.
-
-## A storm of logins
-
-![Latency in a login storm](storm.svg)
-
-Refreshes (at better-auth: get-session) leave steadily at 0.3 of what each server could do, R* for the module; then ${LOGIN_FACTOR} times as many logins
-arrive as the cores can compare. Latency counts from the moment at which a request was to be sent. The limit of logins is what the processors leave beside
-the steady load, at the cost of a bare comparison.
-
-| | steady, a second | p99 quiet, ms | p99 in the storm, ms | logins done a second | their limit | refused | slowest refusal, ms | sessions lost | unanswered or wrong, steady |
-|---|---|---|---|---|---|---|---|---|---|
-${[...results.storms].map(([name, storms]) => stormRow(name, storms)).join('\n')}
-
+${costSections(saturated, results.attacks)}
+${stormSections(results.storms, results.floods)}
 ## Table size
 
 ![Cost of a refresh against table size](table_size.svg)
@@ -160,80 +102,12 @@ ${sectionsOfOperation(results)}
 ${sectionOfPeers(results.runningPeers)}`
 }
 
-function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStartMs }: Results): Goal[] {
+function goalsOf(results: Results): Goal[] {
+  const { saturated, attacks, storms, floods, tableSizes, chainLength, memory, coldStartMs } = results
   const cost = (name: string) => costs(saturated[name])
-  const refreshParts = sumOfCosts(saturated, REFRESH_PARTS)
-  const share = (names: string[]) =>
-    names.map((name) => `${name.split(': ')[1]} ${format(median(cost(name)))} µs`).join(', ')
-  const ours = storms.get('Cerrojo') ?? []
-  const overhead = (operation: string, parts: string[]) =>
-    `It costs ${format(median(cost(operation)))} µs, its parts ${format(median(sumOfCosts(saturated, parts)))} (${share(parts)}); the rest is what lies between them, and the module's own.${inOneServer(operation)}`
-  /** How much of what lies between the parts costs any server that does all of them. */
-  const inOneServer = (operation: string) => {
-    const name = {
-      refresh: 'refresh: all its parts in one bare server',
-      'me, shown again': 'me: both parts in one bare server',
-    }[operation]
-    return name
-      ? ` A bare Fastify server that does these parts and nothing else costs ${format(median(cost(name)))} µs.`
-      : ''
-  }
   return [
-    {
-      what: 'Refresh against R*, by cost',
-      ...{ reached: divide(refreshParts, cost('refresh')), wanted: 0.7, digits: 2 },
-      why: overhead('refresh', REFRESH_PARTS),
-    },
-    {
-      what: 'Login against cores / one comparison, by logins done',
-      ...{ reached: divide(rates(saturated.login), rates(saturated['login: comparisons'])), wanted: 0.95, digits: 2 },
-      why: `A comparison costs ${format(median(cost('login: comparisons')))} µs bare and a login ${format(median(cost('login')))} µs in all.`,
-    },
-    {
-      what: 'Refresh p99 in the storm against its quiet p99',
-      ...{
-        reached: ours.map(({ quiet, steady }) => steady.latencyMs.p99 / quiet.latencyMs.p99),
-        wanted: 2,
-        isMost: true,
-        digits: 2,
-      },
-      why: `It went from ${format(median(ours.map(({ quiet }) => quiet.latencyMs.p99)), 1)} to ${format(median(ours.map(({ steady }) => steady.latencyMs.p99)), 1)} ms: module, PostgreSQL and generator share their cores with comparisons that never pause.`,
-    },
-    {
-      what: 'Logins done in the storm against their limit',
-      reached: ours.map((storm) => perSecond(storm.logins) / storm.loginLimitPerSecond),
-      ...{ wanted: 0.9, digits: 2 },
-    },
-    {
-      what: 'Slowest refusal in the storm',
-      ...{
-        reached: ours.map(({ logins }) => logins.refusalMs.most).filter(Number.isFinite),
-        wanted: 50,
-        isMost: true,
-        unit: ' ms',
-      },
-    },
-    {
-      what: 'Sessions lost in the storm',
-      reached: ours.map(({ lostSessions }) => lostSessions),
-      wanted: 0,
-      isMost: true,
-    },
-    {
-      what: 'Me, token shown again, against echo and select',
-      ...{ reached: divide(sumOfCosts(saturated, ME_PARTS), cost('me, shown again')), wanted: 0.7, digits: 2 },
-      why: overhead('me, shown again', ME_PARTS),
-    },
-    {
-      what: 'Me, token new each time, against echo, select and jose',
-      ...{ reached: divide(sumOfCosts(saturated, NEW_TOKEN_PARTS), cost('me, new each time')), wanted: 0.7, digits: 2 },
-      why: overhead('me, new each time', NEW_TOKEN_PARTS),
-    },
-    {
-      what: 'JWKS against the echo route',
-      ...{ reached: divide(cost('jwks: echo'), cost('jwks')), wanted: 0.9, digits: 2 },
-      why: `${overhead('jwks', ['jwks: echo'])} The module answers with seven headers of its own, the echo route with one that is as long as they are together.`,
-    },
+    ...costGoals(saturated, attacks),
+    ...stormGoals(storms, floods),
     {
       what: `Cost of a refresh at ${format(tableSizes.at(-1)?.sessions ?? 0)} sessions against ${format(tableSizes[0]?.sessions ?? 0)}`,
       ...{
@@ -333,55 +207,21 @@ function goalsOf({ saturated, storms, tableSizes, chainLength, memory, coldStart
   ]
 }
 
-function operationRow(name: string, turns: Turn[]): string {
-  const errors = turns.reduce((sum, { load }) => sum + (load?.errors ?? 0), 0)
-  const p50s = turns.map(({ load }) => load?.latencyMs.p50 ?? Number.NaN)
-  return `| ${name} | ${show(rates(turns))} | ${show(p50s, 1)} | ${show(p99s(turns), 1)} | ${show(costs(turns))} | ${errors} |`
-}
-
-function stormRow(name: string, storms: Storm[]): string {
-  const cells = [
-    show(storms.map(({ steady }) => perSecond(steady))),
-    show(
-      storms.map(({ quiet }) => quiet.latencyMs.p99),
-      1,
-    ),
-    show(
-      storms.map(({ steady }) => steady.latencyMs.p99),
-      1,
-    ),
-    show(
-      storms.map(({ logins }) => perSecond(logins)),
-      1,
-    ),
-    show(
-      storms.map(({ loginLimitPerSecond }) => loginLimitPerSecond),
-      1,
-    ),
-    show(storms.map(({ logins }) => logins.refused)),
-    show(storms.map(({ logins }) => logins.refusalMs.most).filter(Number.isFinite)),
-    show(storms.map(({ lostSessions }) => lostSessions)),
-    show(storms.map(({ steady }) => steady.unanswered + steady.errors)),
-  ]
-  return `| ${name} | ${cells.join(' | ')} |`
-}
-
 function p99s(turns: Turn[]): number[] {
   return turns.map(({ load }) => load?.latencyMs.p99 ?? Number.NaN)
 }
 
-function perSecond({ done, elapsedSeconds }: LoadResult): number {
-  return done / elapsedSeconds
-}
-
 /** Over all measurements; peers that leave requests unanswered in the storm are told of there. */
-function countErrors({ saturated, storms, tableSizes, chainLength, memory, operation }: Results): number {
+function countErrors(results: Results): number {
+  const { saturated, attacks, storms, floods, tableSizes, chainLength, memory, operation } = results
   const turns = [
     Object.values(saturated),
+    attacks.attacks.map(({ turns }) => turns),
     tableSizes.map(({ turns }) => turns),
     chainLength.ages.map(({ turns }) => turns),
   ]
   const loads = [...turns.flat(2).map(({ load }) => load), ...loadsOfOperation(operation)]
   const inStorms = [...storms.values()].flat().flatMap(({ quiet, steady, logins }) => [quiet, steady, logins])
-  return memory.errors + [...loads, ...inStorms].reduce((sum, load) => sum + (load?.errors ?? 0), 0)
+  const inFloods = floods.flatMap(({ alone, beside, flood }) => [alone, beside, flood])
+  return memory.errors + [...loads, ...inStorms, ...inFloods].reduce((sum, load) => sum + (load?.errors ?? 0), 0)
 }

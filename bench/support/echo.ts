@@ -1,71 +1,57 @@
 /**
- * The reference for what HTTP alone costs: a bare Fastify server with requests and answers as large as the module's.
+ * The reference for what HTTP alone costs: a bare Fastify server that takes the module's requests and gives its
+ * answers.
  */
-import type { OperationOptions } from '../generator/load.ts'
+import type { Echo } from '../generator/load.ts'
 import type { EchoRoute } from '../references/echo_server.ts'
 import { type ServerProcess, startServer } from './children.ts'
 
 /** Headers that bare Fastify and Node send as well. */
 const COMMON_HEADERS = ['content-type', 'content-length', 'date', 'connection', 'keep-alive']
-/** Of `x-padding: ` and the line's end. */
-const PADDING_OVERHEAD_BYTES = 13
+const JSON_HEADERS = { 'content-type': 'application/json' }
 
 export type EchoServer = Awaited<ReturnType<typeof startEchoServer>>
 
+export type Sample = Pick<Echo, 'method' | 'path' | 'headers' | 'body'>
+
 /**
- * Asks the module once for each answer, the refresh with this token, and has a bare server give answers of equal
- * size.
+ * Sends the module a request once.
+ * @returns the route of a bare server that answers the same, and the request as a load for either
  */
-export async function startEchoServer(
-  module: ServerProcess,
-  refreshToken: string,
-  partsEnvironment: Record<string, string>,
-) {
-  const probe = async (path: string, options: RequestInit) => {
-    const answer = await fetch(module.url + path, options)
-    if (!answer.ok) throw new Error(`${path} answered ${answer.status}`)
-    const extra = [...answer.headers].filter(([name]) => !COMMON_HEADERS.includes(name))
-    const bytes = extra.reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0)
-    return {
-      text: await answer.text(),
-      headers: answer.headers,
-      paddingBytes: Math.max(0, bytes - PADDING_OVERHEAD_BYTES),
-    }
-  }
-  const json = { 'content-type': 'application/json' }
+export async function sampleAnswer(module: ServerProcess, sample: Sample) {
+  const { method, path, headers, body } = sample
+  const answered = await fetch(module.url + path, { method, headers, body: body ?? null })
+  const [status, answer] = [answered.status, await answered.text()]
+  const own = [...answered.headers].filter(([name]) => !COMMON_HEADERS.includes(name))
+  const route: EchoRoute = { method, path, status, headers: Object.fromEntries(own), answer }
+  const operation: Echo = { ...sample, name: 'echo', status, answer }
+  return { route, operation, etag: answered.headers.get('etag') }
+}
+
+export function startEchoRoutes(routes: EchoRoute[]): Promise<ServerProcess> {
+  return startServer(process.execPath, ['references/echo_server.ts'], { ECHO_ROUTES: JSON.stringify(routes) })
+}
+
+/** The routes of what the module answers when all is well; it refreshes this token for that. */
+export async function startEchoServer(module: ServerProcess, refreshToken: string) {
   const body = JSON.stringify({ refresh_token: refreshToken })
-  const refreshed = await probe('/auth/token/refresh', { method: 'POST', headers: json, body })
-  const accessToken: string = JSON.parse(refreshed.text).access_token
-  const authorization = { authorization: `Bearer ${accessToken}` }
-  const me = await probe('/auth/me', { headers: authorization })
-  const jwks = await probe('/.well-known/jwks.json', {})
-  const { paddingBytes } = refreshed
-  const routes: EchoRoute[] = [
-    { method: 'POST', path: '/refresh', answer: refreshed.text, isObject: true, paddingBytes },
-    { method: 'GET', path: '/me', answer: me.text, isObject: true, paddingBytes: me.paddingBytes },
-    { method: 'GET', path: '/jwks', answer: jwks.text, isObject: false, paddingBytes: jwks.paddingBytes },
-  ]
-  const [refreshRoute, meRoute] = routes as [EchoRoute, EchoRoute]
-  const partsRoutes: EchoRoute[] = [
-    { ...refreshRoute, parts: ['rotate', 'issue'] },
-    { ...meRoute, parts: ['select'] },
-  ]
-  const start = (routes: EchoRoute[], env: Record<string, string>) =>
-    startServer(process.execPath, ['references/echo_server.ts'], { ...env, ECHO_ROUTES: JSON.stringify(routes) })
-  const server = await start(routes, {})
-  const partsServer = await start(partsRoutes, partsEnvironment)
-  const echo = (path: string, answer: string, headers: Record<string, string>, sent?: string): OperationOptions => ({
-    ...{ name: 'echo', method: sent === undefined ? 'GET' : 'POST', path, headers, answer },
-    ...(sent !== undefined && { body: sent }),
+  const refresh = await sampleAnswer(module, {
+    ...{ method: 'POST', path: '/auth/token/refresh', headers: JSON_HEADERS, body },
   })
+  const accessToken: string = JSON.parse(refresh.operation.answer).access_token
+  const headers = { authorization: `Bearer ${accessToken}` }
+  const me = await sampleAnswer(module, { method: 'GET', path: '/auth/me', headers })
+  const jwks = await sampleAnswer(module, { method: 'GET', path: '/.well-known/jwks.json', headers: {} })
+  jwks.route.isText = true // the module has it written out
+  const answers = [refresh, me, jwks]
+  const wrong = answers.find(({ route }) => route.status !== 200)
+  if (wrong) throw new Error(`${wrong.route.path} answered ${wrong.route.status}: ${wrong.route.answer}`)
   return {
-    server,
-    /** The same routes, but each does all parts of the operation. */
-    partsServer,
+    server: await startEchoRoutes(answers.map(({ route }) => route)),
     accessToken,
-    etag: jwks.headers.get('etag') as string,
-    refresh: echo('/refresh', refreshed.text, json, body),
-    me: echo('/me', me.text, authorization),
-    jwks: echo('/jwks', jwks.text, {}),
+    etag: jwks.etag as string,
+    refresh: refresh.operation,
+    me: me.operation,
+    jwks: jwks.operation,
   }
 }

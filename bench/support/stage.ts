@@ -90,17 +90,24 @@ export function startArguments(): string[] {
     .map((word: string) => (word.endsWith('.ts') ? join(ROOT, word) : word))
 }
 
+/** A load has one address. */
+export const LIMITS_OFF = {
+  AUTH_RATE_LIMIT_LOGIN: '0',
+  AUTH_RATE_LIMIT_ACCOUNT: '0',
+  AUTH_RATE_LIMIT_REGISTER: '0',
+  AUTH_RATE_LIMIT_REFRESH: '0',
+  AUTH_RATE_LIMIT_FAILURES: '0',
+}
+/** An empty variable takes its default. */
+export const LIMITS_BY_DEFAULT = Object.fromEntries(Object.keys(LIMITS_OFF).map((name) => [name, '']))
+
 export function moduleEnvironment(databaseUrl: string, keysSecret: string): Record<string, string> {
   return {
     DATABASE_URL: databaseUrl,
     AUTH_KEYS_SECRET: keysSecret,
     PORT: '0',
     AUTH_BCRYPT_ROUNDS: String(BCRYPT_ROUNDS),
-    AUTH_RATE_LIMIT_LOGIN: '0',
-    AUTH_RATE_LIMIT_ACCOUNT: '0',
-    AUTH_RATE_LIMIT_REGISTER: '0',
-    AUTH_RATE_LIMIT_REFRESH: '0',
-    AUTH_RATE_LIMIT_FAILURES: '0',
+    ...LIMITS_OFF,
   }
 }
 
@@ -131,12 +138,15 @@ async function configure(cluster: Cluster): Promise<void> {
   await cluster.start()
 }
 
+/** What finds a session, and how long it lives, in SQL by column. */
+export const SESSION_COLUMNS: Record<string, string> = {
+  id: SESSION_ID_SQL,
+  expires_at: "now() + interval '14 days'",
+  ends_at: "now() + interval '90 days'",
+}
+
 /** Users who all have `PASSWORD`, and sessions whose tokens follow from their numbers. Indexes are built afterwards. */
-export async function fillTables(
-  databaseUrl: string,
-  sessions: number,
-  expiresAtSql = `now() + interval '14 days'`,
-): Promise<void> {
+export async function fillTables(databaseUrl: string, sessions: number, columns = SESSION_COLUMNS): Promise<void> {
   const users = Math.ceil(sessions / SESSIONS_A_USER)
   const passwordHash = await bcrypt.hash(PASSWORD, BCRYPT_ROUNDS)
   const email = emailOf(0).replace('0', `' || number || '`)
@@ -160,10 +170,9 @@ export async function fillTables(
   for (const { drop } of [...constraints, ...indexes]) await client.query(drop)
   await client.query(
     `with people as (select id, row_number() over () - 1 as position from users)
-     insert into refresh_tokens (id, user_id, token_hash, user_agent, ip, expires_at, ends_at)
-     select ${SESSION_ID_SQL}, people.id, sha256(${FIRST_TOKEN_SQL}),
-            'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '127.0.0.1',
-            ${expiresAtSql}, now() + interval '90 days'
+     insert into refresh_tokens (${Object.keys(columns)}, user_id, token_hash, user_agent, ip)
+     select ${Object.values(columns)}, people.id, sha256(${FIRST_TOKEN_SQL}),
+            'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', '127.0.0.1'
        from generate_series(0, ${sessions - 1}) number join people on people.position = number % ${users}`,
   )
   for (const { create } of [...constraints, ...indexes]) await client.query(create)
