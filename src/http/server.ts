@@ -25,17 +25,19 @@ const ARRIVAL_MS = 100
 export const STOP_TIMEOUT_MS = 10_000
 
 export function createHttpServer() {
-  const underWay = new Set<ServerResponse>()
+  /** Of each connection what is not answered yet, the oldest first; what was, until the next request comes. */
+  const underWay = new Map<Socket, ServerResponse[]>()
   let isStopping = false
 
   function open(answer: RequestListener): Server {
     const onRequest: RequestListener = (request, response) => {
-      underWay.add(response)
-      response.once('close', () => underWay.delete(response))
+      const earlier = underWay.get(request.socket)?.filter(({ writableFinished }) => !writableFinished) ?? []
+      underWay.set(request.socket, [...earlier, response])
       if (isStopping) response.setHeader('connection', 'close')
       answer(request, response)
     }
     const server = createServer(OPTIONS, onRequest)
+    server.on('connection', (socket) => socket.once('close', () => underWay.delete(socket)))
     server.timeout = IDLE_MS // for those who do not take their answers
     server.on('checkExpectation', onRequest) // otherwise Node answers 417 by itself
     server.on('connect', (_request, socket: Socket) => {
@@ -50,9 +52,7 @@ export function createHttpServer() {
   function refuse(socket: Socket): void {
     if (socket.bytesRead === 0) socket.destroy()
     if (!socket.writable) return
-    const whole = [...underWay].findLast(
-      ({ req, headersSent }) => req.socket === socket && req.complete && !headersSent,
-    )
+    const whole = underWay.get(socket)?.findLast(({ req, headersSent }) => req.complete && !headersSent)
     if (whole) {
       whole.setHeader('connection', 'close') // what came before it is answered
       return
@@ -64,8 +64,10 @@ export function createHttpServer() {
   /** Has each answer close its connection; of several on one connection the last. */
   function announceStop(): void {
     isStopping = true
-    const newest = new Map([...underWay].map((response) => [response.req.socket, response]))
-    for (const response of newest.values()) if (!response.headersSent) response.setHeader('connection', 'close')
+    for (const responses of underWay.values()) {
+      const newest = responses.at(-1)
+      if (newest && !newest.headersSent) newest.setHeader('connection', 'close')
+    }
   }
 
   return {
