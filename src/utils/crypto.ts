@@ -15,12 +15,7 @@ const REFUSED_HEADERS = ['zip', 'crit', 'jwk', 'jku', 'x5c', 'x5u']
 const COMPACT_FORM = /^[\w-]+(\.[\w-]+){4}$/
 const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 type FrontEncParts = Record<'kid' | 'alg' | 'enc' | 'cek' | 'iv' | 'ct', string> & { aad?: string }
-/** Of these each key has one, and takes no other. */
-const DECRYPTION = {
-  keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
-  contentEncryptionAlgorithms: ['A256GCM'],
-  maxDecompressedLength: 0,
-}
+const DECRYPTION = { contentEncryptionAlgorithms: ['A256GCM'], maxDecompressedLength: 0 }
 
 /** User id, session id and token id are UUIDs; times are in epoch seconds. */
 type AccessClaims = Record<'sub' | 'sid' | 'jti', string> & Record<'iat' | 'exp', number>
@@ -51,7 +46,10 @@ export function issueAccessToken(keys: KeyStore, config: Config, session: Sessio
 export async function verifyAccessToken(keys: KeyStore, config: Config, token: string): Promise<VerifiedToken> {
   try {
     if (!COMPACT_FORM.test(token)) throw new Error('form')
-    const outer = await compactDecrypt(token, keyFor('enc', keys), DECRYPTION)
+    const outer = await compactDecrypt(token, keyFor('enc', keys), {
+      ...DECRYPTION,
+      keyManagementAlgorithms: ['ECDH-ES+A256KW', 'RSA-OAEP-256'],
+    })
     const { payload, protectedHeader } = await jwtVerify<AccessClaims>(outer.plaintext, keyFor('sig', keys), {
       algorithms: ['ES256', 'RS256'],
       issuer: config.issuer,
@@ -97,7 +95,8 @@ export async function namesOurKey(keys: KeyStore, frontEnc: unknown): Promise<bo
 }
 
 async function openCompactForm(keys: KeyStore, jwe: string): Promise<Uint8Array> {
-  const { plaintext } = await compactDecrypt(jwe, keyFor('enc_front', keys), DECRYPTION)
+  const ours = { ...DECRYPTION, keyManagementAlgorithms: ['RSA-OAEP-256'] }
+  const { plaintext } = await compactDecrypt(jwe, keyFor('enc_front', keys), ours)
   return plaintext
 }
 
