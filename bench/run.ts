@@ -84,11 +84,11 @@ async function measureStorms(stage: Stage, saturated: Saturated, fastapi: Server
     ours('Cerrojo', STEADY_SHARE),
     ours('Cerrojo, a third of that', LOW_STEADY_SHARE),
     {
-      ...{ name: 'FastAPI', rounds: 2, server: fastapi, steady: refresh('fastapi'), login: { name: 'login', users } },
+      ...{ name: 'FastAPI', rounds: 1, server: fastapi, steady: refresh('fastapi'), login: { name: 'login', users } },
       ...{ steadyPerSecond: share('refresh: FastAPI'), sweep: { ...refresh('fastapi'), order: 'turns' } },
     },
     {
-      ...{ name: 'better-auth, get-session', rounds: 2, server: betterAuth },
+      ...{ name: 'better-auth, get-session', rounds: 1, server: betterAuth },
       steady: { name: 'getSession', store: 'better-auth' },
       ...{ login: { name: 'signIn', users: BETTER_AUTH_USERS } },
       steadyPerSecond: share('me: better-auth get-session'),

@@ -35,7 +35,7 @@ interface Servers {
 export async function measureSaturated(stage: Stage, servers: Servers): Promise<Saturated> {
   const { echo, module, databaseUrl, firstEdition, fastapi, betterAuth, statementsUrl } = servers
   const seconds = stage.isQuick ? 1 : 3
-  const rounds = stage.isQuick ? 2 : 5
+  const rounds = stage.isQuick ? 2 : 3
   const privateKeys = await readPrivateKeys(databaseUrl, stage.keysSecret)
   const worker = startWorker<Work, WorkResult>('references/work.ts', {
     DATABASE_URL: statementsUrl,
