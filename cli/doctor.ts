@@ -1,7 +1,6 @@
 /** Looks at what a server would start with, and says what to do about each finding. Changes nothing. */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Config, findStrangeVariables, StartError } from '../src/config.ts'
+import { isEmbeddedMade } from '../src/db/embedded.ts'
 import { reasonOf } from '../src/db/postgres_client.ts'
 import { command, type Values } from './command.ts'
 import { type Finding, judge } from './doctor/check.ts'
@@ -36,7 +35,7 @@ async function doctor(config: Config, { json, quick = false, strict, nodes = '1'
 
 async function checkDatabase(config: Config, nodes: number, isQuick: boolean): Promise<Finding[]> {
   if (!config.databaseUrl && isQuick) return []
-  if (!config.databaseUrl && !existsSync(join(config.dataDir, 'postgres'))) return [NO_KEYS]
+  if (!config.databaseUrl && !isEmbeddedMade(config.dataDir)) return [NO_KEYS]
   const opened = await openUnchanged(config, nodes, isQuick ? QUICK_TIMEOUT_MS : TIMEOUT_MS).catch(
     (error: Error) => error,
   )

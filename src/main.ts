@@ -1,8 +1,6 @@
 /** Puts the module together, and runs it when started as a program. */
-import { existsSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { constants } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
 import manifest from '../package.json' with { type: 'json' }
@@ -10,6 +8,7 @@ import { registerAuthRoutes } from './api/auth.ts'
 import { registerJwksRoute } from './api/jwks.ts'
 import { type Config, findStrangeVariables, loadConfig, loadEnvironment, StartError } from './config.ts'
 import { openDatabase } from './db/connection.ts'
+import { isEmbeddedMade } from './db/embedded.ts'
 import { startDailyPurge } from './db/purge.ts'
 import { createPasswords } from './hashing/passwords.ts'
 import { createProxyTrust, requestIdOf } from './http/client.ts'
@@ -99,7 +98,7 @@ async function run(given?: Config): Promise<void> {
   for (const warning of findStrangeVariables(environment)) console.warn(warning)
   const config = given ?? loadConfig(environment)
   const stopAsked = waitForSignal()
-  if (!config.databaseUrl && !existsSync(join(config.dataDir, 'postgres')))
+  if (!config.databaseUrl && !isEmbeddedMade(config.dataDir))
     console.log(`Making the embedded database in ${config.dataDir}: some seconds, at the first start alone`)
 
   const app = await Promise.race([stopAsked, buildApp(config)])

@@ -13,6 +13,12 @@ const REOPEN_INTERVAL_MS = 5000
 /** Two segments of the write-ahead log: with less, opening fails, and each failure leaks 160 MiB. */
 const LEAST_FREE_BYTES = 32 * 1024 * 1024
 
+const folderIn = (dataDir: string) => join(dataDir, 'postgres')
+
+export function isEmbeddedMade(dataDir: string): boolean {
+  return existsSync(folderIn(dataDir))
+}
+
 /**
  * A full disk makes it panic, and who asks it again then waits for ever, with the whole process. So it is asked one
  * statement at a time, and after a panic opened anew, once there is room.
@@ -22,9 +28,9 @@ const LEAST_FREE_BYTES = 32 * 1024 * 1024
 export async function openEmbedded(dataDir: string, { mayMigrate } = { mayMigrate: true }): Promise<Engine> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
-  const folder = join(dataDir, 'postgres')
+  const folder = folderIn(dataDir)
   const { PGlite } = await import('@electric-sql/pglite') // large, and of no use to who has a PostgreSQL
-  if (!existsSync(folder)) {
+  if (!isEmbeddedMade(dataDir)) {
     // Made aside and renamed when whole, so that a first start cut short leaves nothing to trip over.
     const unfinished = `${folder}.unfinished`
     await rm(unfinished, { recursive: true, force: true })
